@@ -1,0 +1,5 @@
+"""`python -m partswap`."""
+
+from partswap.cli.app import main
+
+main()

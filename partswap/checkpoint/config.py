@@ -1,0 +1,140 @@
+"""`config.json`: how a checkpoint's nets are built and what they want as input."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from partswap.errors import ModelError
+from partswap.parts import MAX_PARTS
+
+__all__ = ["FORMAT", "Config"]
+
+FORMAT = 1
+"""The one format version so far; it rises when an older partswap could not read what a newer one writes."""
+
+# A plain timm name: no `hf-hub:` or `local-dir:` prefix and no path can reach timm's loaders from a
+# checkpoint.
+_BACKBONE = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_MAX_SIDE = 4096
+_MAX_HYPER = 4096  # no width or code length of ours comes near; a claim above it only means to eat memory
+
+
+@dataclass(frozen=True)
+class Config:
+    """What `config.json` holds.
+
+    name: short name of the model. parts: K. size: (height, width) of discovery's training pictures, pixels.
+    input_long_side: the photo's longer side, in pixels, as the student sees it. multiple: the net's stride;
+    both sides of its input are multiples of it. student, renderer: arguments for `partswap.nets.build`. mean,
+    std: of RGB in 0..1. training: a free record (command, seed, steps, data, versions); nothing reads it to
+    build a net.
+    """
+
+    name: str
+    parts: int
+    student: dict[str, Any]
+    renderer: dict[str, Any] | None = None
+    size: tuple[int, int] = (256, 176)
+    input_long_side: int = 320
+    multiple: int = 32
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises ModelError, naming the field, for a value outside its range."""
+        _require(isinstance(self.name, str) and _NAME.fullmatch(self.name), "name", self.name)
+        _require(_whole(self.parts, 1, MAX_PARTS), "parts", self.parts)
+        _require(len(self.size) == 2 and all(_whole(s, 8, _MAX_SIDE) for s in self.size), "size", self.size)
+        _require(_whole(self.multiple, 1, 256), "multiple", self.multiple)
+        _require(_whole(self.input_long_side, 16, _MAX_SIDE), "input_long_side", self.input_long_side)
+        _require(self.input_long_side >= self.multiple, "input_long_side", self.input_long_side)
+        _require(len(self.mean) == 3 and all(_real(m) for m in self.mean), "mean", self.mean)
+        _require(len(self.std) == 3 and all(_real(s) and s > 0 for s in self.std), "std", self.std)
+        _require(isinstance(self.training, Mapping), "training", self.training)
+        _check_net("student", self.student, self.parts)
+        if self.renderer is not None:
+            _check_net("renderer", self.renderer, self.parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `config.json` holds."""
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "parts": self.parts,
+            "size": list(self.size),
+            "input_long_side": self.input_long_side,
+            "multiple": self.multiple,
+            "student": dict(self.student),
+            "renderer": None if self.renderer is None else dict(self.renderer),
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "training": dict(self.training),
+        }
+
+    @classmethod
+    def from_json(cls, data: object) -> Config:
+        """A configuration from a parsed `config.json`; ModelError for another format, a missing or a bad
+        field."""
+        if not isinstance(data, dict):
+            raise ModelError("config.json must be a JSON object")
+        version = data.get("format")
+        if version != FORMAT or type(version) is not int:
+            raise ModelError(
+                f"config.json has format {str(version)[:20]}, but this partswap reads format {FORMAT}; "
+                "if the model is newer than your partswap, run: pip install --upgrade partswap"
+            )
+        fields = (
+            "name",
+            "parts",
+            "size",
+            "input_long_side",
+            "multiple",
+            "student",
+            "renderer",
+            "mean",
+            "std",
+        )
+        missing = [key for key in fields if key not in data]
+        if missing:
+            raise ModelError(f"config.json lacks {', '.join(missing)}")
+        values = {key: data[key] for key in fields}
+        for key in ("size", "mean", "std"):
+            _require(isinstance(values[key], list), key, values[key])
+            values[key] = tuple(values[key])
+        return cls(**values, training=data.get("training", {}))
+
+
+def _check_net(key: str, net: object, parts: int) -> None:
+    """Every value that reaches a net's constructor is a plain name or a bounded number."""
+    _require(isinstance(net, dict) and len(net) <= 32, key, net)
+    assert isinstance(net, dict)
+    if net.get("parts") != parts:
+        raise ModelError(f"config.json: {key}.parts is {str(net.get('parts'))[:20]}, but parts is {parts}")
+    for name, value in net.items():
+        where = f"{key}.{name}"[:60]
+        if name == "backbone":
+            _require(isinstance(value, str) and len(value) <= 80 and _BACKBONE.fullmatch(value), where, value)
+        elif isinstance(value, list):
+            _require(len(value) <= 64 and all(_whole(v, 0, _MAX_HYPER) for v in value), where, value)
+        else:
+            plain = isinstance(value, bool | None) or (isinstance(value, str) and _NAME.fullmatch(value))
+            _require(plain or (_real(value) and abs(value) <= _MAX_HYPER), where, value)
+
+
+def _whole(value: object, low: int, high: int) -> bool:
+    return type(value) is int and low <= value <= high
+
+
+def _real(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+
+
+def _require(good: object, key: str, value: object) -> None:
+    if not good:
+        raise ModelError(f"config.json: {key} cannot be {str(value)[:60]!r}")

@@ -1,0 +1,73 @@
+"""Reading a checkpoint's files without trusting them: bounded JSON, a safetensors header, a hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from pathlib import Path
+from typing import NoReturn
+
+from partswap.errors import ModelError
+
+__all__ = ["CARD_FILE", "CONFIG_FILE", "PARTS_FILE", "WEIGHTS_FILE", "check_weights", "read_json", "sha256"]
+
+CONFIG_FILE = "config.json"
+PARTS_FILE = "parts.json"
+WEIGHTS_FILE = "model.safetensors"
+CARD_FILE = "README.md"
+
+_MAX_JSON = 1 << 20
+_MAX_HEADER = 4 << 20
+_MAX_WEIGHTS = 4 << 30
+
+
+def read_json(path: Path) -> object:
+    """The parsed file; ModelError if it is missing, over 1 MiB, not JSON, nested absurdly, or holds NaN or
+    Infinity."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_MAX_JSON + 1)
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
+    if len(raw) > _MAX_JSON:
+        raise ModelError(f"{path} is larger than {_MAX_JSON >> 20} MiB, which no checkpoint needs")
+    try:
+        return json.loads(raw, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path} is not valid JSON ({str(error)[:80]})") from error
+
+
+def check_weights(path: Path) -> None:
+    """ModelError unless `path` looks like a whole safetensors file: bounded size, sane header length, not a
+    pickle."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(9)
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
+    if head[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+        raise ModelError(f"{path} is a pickle under another name; partswap reads only real safetensors files")
+    length = struct.unpack("<Q", head[:8])[0] if len(head) == 9 else 0
+    if not 2 <= length <= size - 8 or head[8:] != b"{":
+        raise ModelError(
+            f"{path} is not a whole safetensors file (truncated, or something else); fetch it again"
+        )
+    if length > _MAX_HEADER or size > _MAX_WEIGHTS:
+        raise ModelError(
+            f"{path} is refused: its header ({length} bytes) or its size ({size} bytes) is absurd"
+        )
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256, 64 hex digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a number")

@@ -1,0 +1,72 @@
+"""From what a person writes after `--model` to a checkpoint folder."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from partswap.checkpoint.files import CONFIG_FILE
+from partswap.errors import ModelError
+
+__all__ = ["DEFAULT_MODEL", "embedded_models", "is_embedded", "resolve_model"]
+
+DEFAULT_MODEL = "people"
+
+_EMBEDDED_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+
+
+def embedded_models() -> dict[str, Path]:
+    """The models that came with this partswap, by name: `partswap/weights/` once installed, `weights/` in a
+    checkout."""
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package / "weights", package.parent / "weights"):
+        if folder.is_dir():
+            found = sorted(p for p in folder.iterdir() if (p / CONFIG_FILE).is_file())
+            return {p.name: p for p in found if _EMBEDDED_NAME.fullmatch(p.name)}
+    return {}
+
+
+def is_embedded(path: Path) -> bool:
+    """Whether the checkpoint folder `path` is one that came with partswap (it must not be changed in
+    place)."""
+    return any(os.path.realpath(path) == os.path.realpath(known) for known in embedded_models().values())
+
+
+def resolve_model(model: str | os.PathLike[str] | None = None) -> Path:
+    """The checkpoint folder for a folder, the name of an embedded model, or a hub id `owner/name[@revision]`.
+
+    None is the embedded default. A folder that `partswap train` made (its checkpoint is in `checkpoint/`)
+    will do. A hub id is downloaded, or taken from the cache. Raises ModelError with what was looked for.
+    """
+    text = DEFAULT_MODEL if model is None else os.fspath(model)
+    if not text or "\0" in text:
+        raise ModelError(
+            "the model has no name; give a folder, an embedded name, or a hub id owner/name[@revision]"
+        )
+    embedded = embedded_models()
+    if model is None and text not in embedded:
+        raise ModelError(
+            "the embedded model is missing from this installation; reinstall it, or give --model a folder"
+        )
+    folder = Path(text).expanduser()
+    if model is None or (text in embedded and not (folder / CONFIG_FILE).is_file()):
+        return embedded[text]
+    if folder.is_dir():
+        nested = folder / "checkpoint"
+        return nested if not (folder / CONFIG_FILE).exists() and (nested / CONFIG_FILE).is_file() else folder
+    if folder.exists():
+        raise ModelError(
+            f"{text} is a file; a model is a folder with config.json, parts.json and model.safetensors"
+        )
+
+    from partswap.checkpoint.hub import download, parse_hub_id
+
+    hub_id = parse_hub_id(text)
+    if hub_id is None:
+        names = ", ".join(embedded) or "none"
+        raise ModelError(
+            f"there is no model {text[:200]!r}: no such folder, no such embedded model (there is: {names}), "
+            "and it is not a hub id like owner/name or owner/name@revision"
+        )
+    return download(hub_id)

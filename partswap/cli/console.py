@@ -1,0 +1,63 @@
+"""Words and progress on stderr; stdout belongs to data."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+__all__ = ["Voice"]
+
+Item = TypeVar("Item")
+
+
+class Voice:
+    """Speaks on stderr: errors always, words unless quiet, details if verbose, a bar where a person
+    watches."""
+
+    def __init__(self, quiet: bool = False, verbose: bool = False, bar: bool = True) -> None:
+        """bar: False where lines of data share the terminal with the words."""
+        self.quiet = quiet
+        self.bar = bar and not quiet
+        self.verbose = verbose and not quiet
+
+    def error(self, sentence: object) -> None:
+        self._print(f"error: {sentence}")
+
+    def say(self, sentence: str) -> None:
+        if not self.quiet:
+            self._print(sentence)
+
+    def detail(self, sentence: str) -> None:
+        if self.verbose:
+            self._print(sentence)
+
+    def track(self, items: Sequence[Item], title: str, unit: str = "images") -> Iterator[Item]:
+        """The items, with a bar that shows how many are done, how fast, and for how long still."""
+        if not self.bar or len(items) < 2 or not sys.stderr.isatty():
+            yield from items
+            return
+        from rich import progress
+        from rich.console import Console
+
+        columns = (
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.fields[rate]}"),
+            progress.TimeRemainingColumn(),
+        )
+        # stdout is not redirected: it carries data, and rich would move that to stderr
+        console = Console(stderr=True)
+        with progress.Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
+            task = bar.add_task(title, total=len(items), rate="")
+            start = time.monotonic()
+            for done, item in enumerate(items):
+                yield item
+                rate = (done + 1) / (time.monotonic() - start)
+                bar.update(task, completed=done + 1, rate=f"{rate:.1f} {unit}/s")
+
+    def _print(self, text: str) -> None:
+        # Under a running bar rich redirects sys.stderr, so that lines appear above it.
+        print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,226 @@
+"""`partswap parts`: look at a model's parts, and name them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from partswap.cli.console import Voice
+from partswap.cli.options import DeviceOption, EngineOption, ModelOption, OverwriteOption, QuietOption
+
+if TYPE_CHECKING:
+    from partswap.inputs import Input
+    from partswap.naming import Proposal
+    from partswap.parts import Parts
+    from partswap.segmentation import Model, Segmentation
+
+__all__ = ["parts_app"]
+
+parts_app = typer.Typer()
+
+
+@parts_app.command("show")
+def show_command(
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGES...", help="Files, folders, quoted globs, or - for stdin.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The sheet to write.")] = Path(
+        "parts.png"
+    ),
+    model: ModelOption = None,
+    count: Annotated[
+        int,
+        typer.Option(
+            "--count", min=1, max=50, help="At most so many photos, spread evenly over those given."
+        ),
+    ] = 6,
+    cell: Annotated[
+        int, typer.Option("--cell", min=32, max=1024, help="Height of a picture, in pixels.")
+    ] = 200,
+    device: DeviceOption = "auto",
+    engine: EngineOption = "auto",
+    overwrite: OverwriteOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Write a sheet: every part lit up on several photos under its id and name, so that a person can name
+    it."""
+    from partswap.errors import UsageError
+    from partswap.imaging.save import refuse_existing, save_image
+    from partswap.inputs import collect_inputs
+    from partswap.naming import parts_sheet
+    from partswap.segmentation import load
+
+    refuse_existing(out, overwrite)
+    photos = collect_inputs(images, made=(".parts.png", ".overlay.png"))
+    chosen = [photos[i * len(photos) // min(count, len(photos))] for i in range(min(count, len(photos)))]
+    loaded = load(model, device, engine)
+    voice = Voice(quiet)
+    failed: list[Input] = []
+    found = _segmented(loaded, chosen, voice, failed)
+    first = next(found, None)
+    if first is None:
+        raise UsageError("none of the photos could be read, so there is nothing to show")
+
+    def all_found() -> Iterator[Segmentation]:
+        yield first
+        yield from found
+
+    save_image(parts_sheet(all_found(), loaded.parts, cell), out, overwrite=overwrite)
+    voice.say(f"{out}: {len(chosen) - len(failed)} photos, {len(loaded.parts)} parts")
+    if failed:
+        raise typer.Exit(1)
+
+
+@parts_app.command("name")
+def name_command(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="ID=NAME...", help="3=chest 4=chest 7=arm")
+    ] = None,
+    model: ModelOption = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", metavar="DIR", help="Propose names from label maps (PNG, pixel = class)."),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", metavar="DIR", help="The photos of --labels, under the same names."),
+    ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            "--classes", metavar="FILE", help='Names of the classes: {"parts": ["background", ...]}.'
+        ),
+    ] = None,
+    group: Annotated[str, typer.Option("--group", help="Which list of names in --classes.")] = "parts",
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, help="Look at no more than so many labelled photos.")
+    ] = 100,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Also give the parts the names that are proposed.")
+    ] = False,
+    device: DeviceOption = "auto",
+    engine: EngineOption = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the names as JSON.")] = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Name the parts of a model: by hand (3=chest 4=chest), or by what labelled photos call them (--labels).
+
+    Proposals are only printed, unless --apply is given. Names given by hand win over proposals.
+    """
+    from partswap.checkpoint import read_checkpoint, resolve_model, write_parts
+    from partswap.errors import UsageError
+
+    by_hand = _parse_names(names or [])
+    if not by_hand and labels is None:
+        raise UsageError("nothing to name: write ID=NAME, such as 3=chest, or give --labels DIR --images DIR")
+    path = resolve_model(model)
+    writing = bool(by_hand) or apply
+    if writing:
+        _refuse_shared(path, model)
+    voice = Voice(quiet)
+    wanted: dict[int, str] = {}
+    if labels is not None:
+        proposals = _propose(model, labels, images, classes, group, limit, device, engine, voice)
+        if not as_json:
+            _print_proposals(proposals)
+        wanted = {each.id: each.name for each in proposals if each.name}
+    parts = read_checkpoint(path).parts.renamed({**wanted, **by_hand} if apply or labels is None else by_hand)
+    if writing:
+        write_parts(path, parts)
+    _report(parts if writing else parts.renamed(wanted), as_json)
+    if writing:
+        voice.say(f"{path}: names written")
+    else:
+        voice.say("nothing was written; give --apply to take these names")
+
+
+def _parse_names(words: list[str]) -> dict[int, str]:
+    """`3=chest` words to names by id."""
+    from partswap.errors import UsageError
+
+    found: dict[int, str] = {}
+    for word in words:
+        part_id, sign, name = word.partition("=")
+        if not sign or not (part_id.isascii() and part_id.strip().isdigit()) or len(part_id) > 9:
+            raise UsageError(f"{word[:60]!r} is not ID=NAME, such as 3=chest")
+        if int(part_id) in found:
+            raise UsageError(f"part {int(part_id)} is named twice")
+        found[int(part_id)] = name
+    return found
+
+
+def _refuse_shared(path: Path, model: str | None) -> None:
+    """Models that came with partswap, or lie in the hub's cache, are not a person's own to change."""
+    from partswap.checkpoint import is_embedded
+    from partswap.errors import UsageError
+
+    if is_embedded(path):
+        raise UsageError(
+            f"the model {path.name} came with partswap and is not changed in place; copy it first: "
+            f"cp -r {path} my-{path.name}   and then give --model my-{path.name}"
+        )
+    if model is None or not Path(model).expanduser().is_dir():
+        raise UsageError(
+            f"{model} lies in the hub's cache and is not changed in place; copy it first: "
+            f"cp -rL {path} my-model   and then give --model my-model"
+        )
+
+
+def _propose(
+    model: str | None,
+    labels: Path,
+    images: Path | None,
+    classes: Path | None,
+    group: str,
+    limit: int,
+    device: str,
+    engine: str,
+    voice: Voice,
+) -> list[Proposal]:
+    from partswap.benchmark.dataset import Classes, find_entries, read_photos
+    from partswap.errors import UsageError
+    from partswap.naming import propose_names
+    from partswap.segmentation import load
+
+    if images is None:
+        raise UsageError(
+            "--labels needs --images DIR too: the photos, under the same names as their label maps"
+        )
+    entries = find_entries(images, labels, limit=limit)
+    named = Classes.read(classes, group) if classes else None
+    if named is None:
+        raise UsageError("--labels needs --classes FILE too: a JSON file with the name of each pixel value")
+    photos = read_photos(voice.track(entries, "naming"), named, lambda entry, error: voice.error(error))
+    try:
+        return propose_names(load(model, device, engine), photos, named.names, named.ignore)
+    except ValueError as error:
+        raise UsageError(f"none of the photos in {images} could be used: {error}") from error
+
+
+def _segmented(
+    model: Model, photos: list[Input], voice: Voice, failed: list[Input]
+) -> Iterator[Segmentation]:
+    from partswap.errors import ImageError
+
+    for photo in voice.track(photos, "segmenting"):
+        try:
+            yield model.segment(photo.read())
+        except ImageError as error:
+            failed.append(photo)
+            voice.error(error)
+
+
+def _print_proposals(proposals: list[Proposal]) -> None:
+    for each in proposals:
+        print(f"{each.id}={each.name or '-'}\tIoU {each.iou:.2f}")
+
+
+def _report(parts: Parts, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({part.id: part.name for part in parts}, ensure_ascii=False))
+    else:
+        print(" ".join(f"{part.id}={part.name}" for part in parts))

@@ -1,0 +1,1 @@
+"""Stage 1: discover parts by pulling shape and appearance apart (Braun, Esser, Ommer, GCPR 2020)."""

@@ -1,0 +1,135 @@
+"""What the student learns from: part maps of every photo, averaged over many views, computed once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from partswap.discovery.step import normalise
+from partswap.training.data import PhotoSet
+from partswap.training.views import WarpRange, random_grid, resize_grid, sample
+
+STRIDE = 4
+"""Part maps of the training photos are kept at a quarter of their size."""
+TURNS = (0.0, -45.0, 45.0, -90.0, 90.0)
+"""Rotations, degrees, at which a photo is offered to the teacher: who lies or bends is upright in one of them."""
+TURN_MARGIN = 0.03
+"""How much more confident (mean of the largest posterior) the teacher must be to prefer a turned photo."""
+AVERAGED = WarpRange(zoom=(0.8, 1.2), rotate=12.0, shift=0.08, stretch=0.15, flip=0.5)
+
+
+def _turn_grid(degrees: float, n: int, size: tuple[int, int], device: torch.device) -> Tensor:
+    """Grid that turns frames about their centre, shrunk so that nothing of the subject leaves the frame: (n, H, W, 2)."""
+    h, w = size
+    a = math.radians(degrees)
+    shrink = 1.0 + 0.35 * abs(math.sin(a))
+    theta = torch.tensor(
+        [[math.cos(a), -math.sin(a) * h / w, 0.0], [math.sin(a) * w / h, math.cos(a), 0.0]], device=device
+    )
+    return F.affine_grid((theta * shrink).expand(n, 2, 3), [n, 1, h, w], align_corners=False)
+
+
+def _invert_grid(grid: Tensor) -> Tensor:
+    """Inverse of an affine sampling grid: from three of its points, exactly; (n, H, W, 2) -> (n, H, W, 2)."""
+    n, h, w, _ = grid.shape
+    # The grid is affine in the output coordinates: read the matrix off its corners.
+    xs = 1.0 - 1.0 / w
+    ys = 1.0 - 1.0 / h
+    tl, tr, bl = grid[:, 0, 0], grid[:, 0, -1], grid[:, -1, 0]
+    dx, dy = (tr - tl) / (2 * xs), (bl - tl) / (2 * ys)
+    origin = tl + dx * xs + dy * ys
+    matrix = torch.stack([dx, dy], -1)  # (n, 2, 2)
+    inverse = torch.linalg.inv(matrix)
+    theta = torch.cat([inverse, -(inverse @ origin.unsqueeze(-1))], -1)
+    return F.affine_grid(theta, [n, 1, h, w], align_corners=False)
+
+
+def _through(predict: Callable[[Tensor], Tensor], photo: Tensor, grid: Tensor, size: tuple[int, int], precision: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Predict on a warped photo and warp the posterior back.
+
+    Returns:
+        posterior (n, K, h, w) in the photo's frame, and where it is known (n, 1, h, w).
+    """
+    with torch.autocast(photo.device.type, torch.bfloat16, enabled=precision is torch.bfloat16):
+        part = predict(sample(photo, grid)).float()
+    back = resize_grid(_invert_grid(grid), size)
+    ones = torch.ones_like(part[:, :1])
+    both = sample(torch.cat([part, ones], 1), back, padding="zeros")
+    return both[:, :-1], both[:, -1:]
+
+
+def _confidence(posterior: Tensor, mask: Tensor) -> Tensor:
+    """Mean of the largest posterior over the foreground: (n, K, h, w), (n, 1, h, w) -> (n,)."""
+    best = posterior.amax(1, keepdim=True)
+    return (best * mask).sum((1, 2, 3)) / (mask.sum((1, 2, 3)) + 1e-6)
+
+
+@torch.no_grad()
+def part_targets(
+    predict: Callable[[Tensor], Tensor],
+    photos: PhotoSet,
+    g: torch.Generator,
+    *,
+    views: int = 8,
+    mirror: bool = True,
+    turn: bool = True,
+    precision: torch.dtype = torch.float32,
+    batch: int = 32,
+    report: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Part posterior of every photo inside its foreground, averaged over views.
+
+    Args:
+        predict: normalised photos (n, 3, H, W) -> posteriors (n, K, h, w), without background.
+        views: how many random warps are averaged; mirror: mirror images share parts, so average over them too; turn: offer the photo turned first, and keep the turn the teacher is surest of.
+
+    Returns:
+        uint8 (N, K, H/4, W/4), 255 = certain; each pixel sums to about 255.
+    """
+    assert photos.masks is not None
+    h, w = photos.images.shape[-2:]
+    size = (h // STRIDE, w // STRIDE)
+    span = AVERAGED if mirror else WarpRange(**{**AVERAGED.__dict__, "flip": 0.0})
+    out = []
+    for start in range(0, len(photos), batch):
+        photo = normalise(photos.images[start : start + batch].float() / 255)
+        mask = F.interpolate(photos.masks[start : start + batch].float() / 255, size=size, mode="area")
+        n = len(photo)
+        upright = _turn_grid(0.0, n, (h, w), photo.device)
+        best = torch.full((n,), -1.0, device=photo.device)
+        for degrees in TURNS if turn else ():
+            grid = _turn_grid(degrees, n, (h, w), photo.device)
+            posterior, _ = _through(predict, photo, grid, size, precision)
+            sure = _confidence(posterior, mask) - (TURN_MARGIN if degrees else 0.0)
+            better = sure > best
+            best = torch.where(better, sure, best)
+            upright = torch.where(better.view(-1, 1, 1, 1), grid, upright)
+        total: Tensor | float = 0.0
+        weight: Tensor | float = 1e-4
+        for _ in range(views):
+            jitter, _ = random_grid(n, (h, w), span, g)
+            # The random warp looks into the turned frame, which looks into the photo.
+            grid = _compose(upright, jitter)
+            posterior, known = _through(predict, photo, grid, size, precision)
+            total, weight = total + posterior, weight + known
+        mean = total / weight
+        mean = mean / (mean.sum(1, keepdim=True) + 1e-4)
+        out.append((mean * 255).round().to(torch.uint8))
+        if report is not None:
+            report(min(start + batch, len(photos)), len(photos))
+    return torch.cat(out)
+
+
+def _compose(outer: Tensor, inner: Tensor) -> Tensor:
+    """The affine grid that looks through ``inner`` and then through ``outer``; both (n, H, W, 2), both affine."""
+    n, h, w, _ = outer.shape
+    xs, ys = 1.0 - 1.0 / w, 1.0 - 1.0 / h
+    dx = (outer[:, 0, -1] - outer[:, 0, 0]) / (2 * xs)
+    dy = (outer[:, -1, 0] - outer[:, 0, 0]) / (2 * ys)
+    origin = outer[:, 0, 0] + dx * xs + dy * ys
+    x, y = inner[..., :1], inner[..., 1:]
+    return origin.view(n, 1, 1, 2) + x * dx.view(n, 1, 1, 2) + y * dy.view(n, 1, 1, 2)

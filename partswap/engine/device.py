@@ -1,0 +1,59 @@
+"""Which device torch runs on: what was asked for, or a sentence why not; never another one in silence."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from partswap.errors import DeviceError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["pick_device"]
+
+
+def pick_device(text: str = "auto") -> torch.device:
+    """The torch device for `auto` (CUDA, else Apple's MPS, else CPU), `cpu`, `cuda`, `cuda:N` or `mps`.
+
+    Raises UsageError for another word, and DeviceError, with the mend, for a device that cannot be had.
+    """
+    match = re.fullmatch(r"(auto|cpu|mps|cuda)(?::(\d{1,3}))?", text.strip().lower())
+    if match is None or (match[2] and match[1] != "cuda"):
+        raise UsageError(f"there is no device {text[:40]!r}; choose from auto, cpu, cuda, cuda:1, mps")
+    import torch
+
+    kind = match[1]
+    if kind == "auto":
+        kind = "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
+    elif kind == "cuda" and not torch.cuda.is_available():
+        raise DeviceError(_why_no_cuda())
+    elif kind == "mps" and not _has_mps():
+        raise DeviceError("device mps is not there: it needs macOS on Apple silicon; use --device cpu")
+    if kind != "cuda":
+        return torch.device(kind)
+    index = int(match[2] or 0)
+    count = torch.cuda.device_count()
+    if index >= count:
+        raise DeviceError(f"device cuda:{index} is not there: this machine has cuda:0 to cuda:{count - 1}")
+    return torch.device("cuda", index)
+
+
+def _has_mps() -> bool:
+    import torch
+
+    return torch.backends.mps.is_available()
+
+
+def _why_no_cuda() -> str:
+    import torch
+
+    if torch.version.cuda is None:
+        return (
+            f"device cuda is not there: this torch ({torch.__version__}) is built without CUDA; "
+            "install a CUDA build from pytorch.org, or use --device cpu"
+        )
+    return (
+        f"device cuda is not there: torch is built for CUDA {torch.version.cuda}, but no driver or card "
+        "answers (see nvidia-smi); use --device cpu to run without"
+    )

@@ -1,0 +1,1 @@
+"""Scores as pure functions of numpy arrays: `iou`, `clustering`, `keypoints`. Imports nothing of ours."""

@@ -1,0 +1,1 @@
+"""Torch modules only: each file holds one network, readable on one screen."""

@@ -1,0 +1,106 @@
+"""What `segment` writes for a photo: label map, overlay, cutouts, probabilities; which files, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from partswap.errors import UsageError
+
+if TYPE_CHECKING:
+    from partswap.parts import Parts
+    from partswap.segmentation import Segmentation
+
+__all__ = ["KINDS", "Results"]
+
+KINDS = ("labels", "overlay", "cutouts", "probabilities")
+"""What `--what` takes."""
+
+_ENDINGS = {"labels": ".parts.png", "overlay": ".overlay.png", "probabilities": ".probabilities.npz"}
+
+
+@dataclass(frozen=True)
+class Results:
+    """The results that are wanted of every photo.
+
+    kinds: of `KINDS`. names: the named parts that get a cutout each.
+    """
+
+    kinds: tuple[str, ...]
+    names: tuple[str, ...]
+
+    @classmethod
+    def wanted(cls, text: str, parts: Parts, ids: Collection[int]) -> Results:
+        """From `--what` ("labels,cutouts") and the ids kept; UsageError for an unknown word."""
+        kinds = tuple(dict.fromkeys(word.strip().lower() for word in text.split(",") if word.strip()))
+        unknown = [kind for kind in kinds if kind not in KINDS]
+        if unknown or not kinds:
+            raise UsageError(f"--what takes {', '.join(KINDS)} (with commas between), not {text[:60]!r}")
+        names = tuple(dict.fromkeys(parts.name(part_id) for part_id in sorted(ids)))
+        return cls(kinds, names if "cutouts" in kinds else ())
+
+    def endings(self) -> list[str]:
+        """The endings of all files that may be written for one photo, after its stem."""
+        return [_ENDINGS[kind] for kind in self.kinds if kind in _ENDINGS] + [
+            f".{name}.png" for name in self.names
+        ]
+
+    def paths(self, base: Path) -> Iterator[Path]:
+        """The files that may be written for the photo whose results begin with `base` (folder and stem)."""
+        for ending in self.endings():
+            yield base.with_name(base.name + ending)
+
+    def write(self, found: Segmentation, base: Path, overwrite: bool) -> dict[str, str | dict[str, str]]:
+        """Write them, each file in one step; returns their paths by kind, the cutouts' by name.
+
+        A part that is not in the photo gets no cutout. Raises UsageError for a file that exists,
+        PartswapError if the disk is full.
+        """
+        from partswap.imaging import save_image, save_label_map
+
+        written: dict[str, str | dict[str, str]] = {}
+        for kind in self.kinds:
+            if kind == "cutouts":
+                written[kind] = self._write_cutouts(found, base, overwrite)
+                continue
+            path = base.with_name(base.name + _ENDINGS[kind])
+            if kind == "labels":
+                save_label_map(found.labels, found.parts.palette(), path, overwrite)
+            elif kind == "overlay":
+                save_image(found.overlay(), path, icc=found.image.icc, overwrite=overwrite)
+            else:
+                _write_probabilities(found, path, overwrite)
+            written[kind] = str(path)
+        return written
+
+    def _write_cutouts(self, found: Segmentation, base: Path, overwrite: bool) -> dict[str, str]:
+        from partswap.imaging import save_image
+
+        written = {}
+        for name in self.names:
+            path = base.with_name(f"{base.name}.{name}.png")
+            if found.mask(name).any():
+                save_image(found.cutout(name), path, icc=found.image.icc, overwrite=overwrite)
+                written[name] = str(path)
+            elif overwrite:
+                path.unlink(missing_ok=True)  # of an earlier run; it would seem to belong to this one
+        return written
+
+
+def _write_probabilities(found: Segmentation, path: Path, overwrite: bool) -> None:
+    """An `.npz` with probabilities float16 (n, h, w), ids (n,), names (n,) and photo_size (height, width)."""
+    import numpy as np
+
+    from partswap.imaging import atomic_write
+
+    probabilities, ids = found.probabilities()
+    with atomic_write(path, overwrite=overwrite) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(
+            file,
+            probabilities=probabilities,
+            ids=np.array(ids, np.uint8),
+            names=np.array([found.parts.name(part_id) for part_id in ids]),
+            photo_size=np.array(found.frame.photo, np.int32),
+        )

@@ -1,0 +1,187 @@
+"""The Python API of segmentation: a `Model` turns photos into `Segmentation`s.
+
+A segmentation keeps the part map at the net's resolution (a few megabytes); everything at the photo's own
+size is made when asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from partswap.checkpoint import Checkpoint, read_checkpoint, resolve_model
+from partswap.engine import Engine, open_engine
+from partswap.imaging import Frame, LoadedImage, fit, load_image
+from partswap.imaging.rle import label_runs
+from partswap.parts import Parts
+
+if TYPE_CHECKING:
+    from partswap.imaging.load import ImageSource
+
+__all__ = ["Model", "Segmentation", "load", "segment"]
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The parts of one photo.
+
+    part_map: float32 (K+1, h, w) at the net's resolution, probabilities, channel 0 background; `frame` says
+    how it lies over the photo. ids: the parts that are kept, all of them unless `only` left some out. source:
+    what ran: `device`, `engine`, `model`, `revision`.
+    """
+
+    image: LoadedImage
+    part_map: np.ndarray
+    frame: Frame
+    parts: Parts
+    ids: tuple[int, ...]
+    source: dict[str, str]
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """The label map: uint8 (H, W) at the photo's size, pixel = part id, 0 background (or a part left
+        out)."""
+        labels = self.frame.labels(self.part_map)
+        if len(self.ids) == len(self.parts):
+            return labels
+        kept = np.zeros(256, np.uint8)
+        kept[list(self.ids)] = self.ids
+        return kept[labels]
+
+    def only(self, parts: str | Iterable[str | int]) -> Segmentation:
+        """The same photo with only some parts, by name or id: `"chest,arm"`, `[3, 7]`; the others become
+        background."""
+        return replace(self, ids=self.parts.parse(parts))
+
+    def mask(self, *parts: str | int) -> np.ndarray:
+        """Where the photo shows any of these parts, by name or id: bool (H, W). No part at all means all of
+        them."""
+        wanted = self.parts.parse(parts) if parts else self.ids
+        return np.isin(self.labels, wanted)
+
+    def probability(self, *parts: str | int) -> np.ndarray:
+        """The summed probability of these parts: float32 (H, W), 0..1. No part at all means all of them."""
+        return self.frame.channel(self.part_map, self.parts.parse(parts) if parts else self.ids)
+
+    def overlay(self) -> np.ndarray:
+        """The photo with tinted parts and a legend: uint8 (H, W, 3)."""
+        from partswap.imaging.draw import overlay
+
+        names = {part.id: part.name for part in self.parts}
+        return overlay(self.image.rgb, self.labels, names, {part.id: part.color for part in self.parts})
+
+    def cutout(self, *parts: str | int) -> np.ndarray:
+        """These parts cut out of the photo: uint8 (H, W, 4), RGBA, colour zero where alpha is zero.
+
+        Alpha is 255 inside the parts, or the photo's own alpha where it has one.
+        """
+        mask = self.mask(*parts)
+        alpha = np.where(mask, 255 if self.image.alpha is None else self.image.alpha, 0).astype(np.uint8)
+        rgba = np.dstack((self.image.rgb, alpha))
+        rgba[alpha == 0] = 0
+        return rgba
+
+    def probabilities(self) -> tuple[np.ndarray, tuple[int, ...]]:
+        """Part map float16 (n, h, w) of background and the kept parts without the net's padding, and the n
+        ids.
+
+        It covers the whole photo exactly: resize it to the photo's size (bilinear) to lay it over.
+        """
+        ids = (0, *self.ids)
+        height, width = self.frame.content
+        return self.part_map[list(ids), :height, :width].astype(np.float16), ids
+
+    def record(self) -> dict[str, Any]:
+        """What `--json` prints: size, what ran, and per part its id, name, pixels, share, box and COCO run
+        lengths.
+
+        share: of the photo's pixels. box: [x0, y0, x1, y1), None for a part that is not in the photo.
+        """
+        labels = self.labels
+        height, width = labels.shape
+        runs = label_runs(labels, len(self.parts))
+        pixels = np.bincount(labels.ravel(), minlength=256)
+        parts = [
+            {
+                "id": part_id,
+                "name": self.parts.name(part_id),
+                "pixels": int(pixels[part_id]),
+                "share": round(float(pixels[part_id]) / labels.size, 6),
+                "box": _box(labels == part_id) if pixels[part_id] else None,
+                "rle": runs[part_id - 1],
+            }
+            for part_id in self.ids
+        ]
+        return {"width": width, "height": height, **self.source, "parts": parts}
+
+
+class Model:
+    """A checkpoint that is loaded and ready to run; `partswap.load` makes one."""
+
+    def __init__(self, checkpoint: Checkpoint, engine: Engine) -> None:
+        self.checkpoint = checkpoint
+        self.engine = engine
+
+    @property
+    def parts(self) -> Parts:
+        return self.checkpoint.parts
+
+    @property
+    def source(self) -> dict[str, str]:
+        """What runs, for records: device, engine, model (its name) and revision (of its weights)."""
+        return {
+            "device": self.engine.device,
+            "engine": self.engine.name,
+            "model": self.checkpoint.config.name,
+            "revision": self.checkpoint.revision,
+        }
+
+    def segment(self, image: ImageSource | LoadedImage) -> Segmentation:
+        """Segment a photo: a path, bytes, an open file, a PIL image or a uint8 array (H, W), (H, W, 3) or (H,
+        W, 4).
+
+        Raises ImageError for what cannot be read.
+        """
+        loaded = image if isinstance(image, LoadedImage) else load_image(image)
+        config = self.checkpoint.config
+        pixels, frame = fit(loaded.rgb, config.input_long_side, config.multiple)
+        part_map = self.engine.run(pixels[None])[0]
+        ids = tuple(range(1, len(self.parts) + 1))
+        return Segmentation(loaded, part_map, frame, self.parts, ids, self.source)
+
+    def segment_many(self, images: Iterable[ImageSource | LoadedImage]) -> Iterator[Segmentation]:
+        """Segment photos one after another, as they are asked for, so that memory does not grow with their
+        number."""
+        for image in images:
+            yield self.segment(image)
+
+
+def load(model: str | PathLike[str] | None = None, device: str = "auto", engine: str = "auto") -> Model:
+    """Load a model: None for the embedded one, a folder, an embedded name, or a hub id
+    `owner/name[@revision]`.
+
+    device: auto, cpu, cuda, cuda:N or mps. engine: auto or torch. Raises ModelError, DeviceError or
+    UsageError.
+    """
+    checkpoint = read_checkpoint(resolve_model(model))
+    return Model(checkpoint, open_engine(checkpoint, engine, device))
+
+
+def segment(image: ImageSource | LoadedImage, model: str | PathLike[str] | None = None) -> Segmentation:
+    """Segment one photo; the last model used stays loaded. See `Model.segment` and `load`."""
+    return _loaded(None if model is None else fspath(model)).segment(image)
+
+
+@lru_cache(maxsize=1)
+def _loaded(model: str | None) -> Model:
+    return load(model)
+
+
+def _box(mask: np.ndarray) -> list[int]:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]

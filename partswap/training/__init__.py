@@ -1,0 +1,1 @@
+"""What both stages of training share: photos, views, loop, resume, log."""

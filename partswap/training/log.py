@@ -1,0 +1,84 @@
+"""What a run tells: a JSON-lines file, TensorBoard, and a progress bar on stderr."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+
+class RunLog:
+    """Writes ``log.jsonl`` and TensorBoard events in a folder, and shows a progress bar.
+
+    Args:
+        folder: where the files go; quiet: no bar and no messages.
+    """
+
+    def __init__(self, folder: Path, *, quiet: bool = False) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.console = Console(stderr=True, quiet=quiet)
+        self._file = (folder / "log.jsonl").open("a", encoding="utf-8")
+        self._board = _tensorboard(folder)
+        self._bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[words]}"),
+            console=self.console,
+            disable=quiet or not self.console.is_terminal,
+        )
+        self._task: TaskID | None = None
+        self._said = 0.0
+
+    def __enter__(self) -> RunLog:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.stop()
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+    def say(self, words: str) -> None:
+        """A line on stderr."""
+        self.console.print(words, markup=False, highlight=False)
+
+    def stage(self, name: str) -> None:
+        """A new bar."""
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+        self._task = self._bar.add_task(name, total=1.0, words="")
+
+    def advance(self, share: float, words: str = "") -> None:
+        """Move the bar to ``share`` in [0, 1]; without a terminal, a line every half minute."""
+        if self._task is not None:
+            self._bar.update(self._task, completed=share, words=words)
+        if not self.console.is_terminal and words and time.monotonic() - self._said > 30:
+            self._said = time.monotonic()
+            self.say(f"{share:4.0%} {words}")
+
+    def record(self, stage: str, step: int, values: dict[str, float], **more: Any) -> None:
+        """One line of ``log.jsonl`` and one point per value in TensorBoard."""
+        line = {"stage": stage, "step": step, **{k: round(v, 6) for k, v in values.items()}, **more}
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        if self._board is not None:
+            for key, value in values.items():
+                self._board.add_scalar(f"{stage}/{key}", value, step)
+
+
+def _tensorboard(folder: Path) -> Any | None:
+    """A SummaryWriter where tensorboard is installed (the extra ``train``), else None."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder / "tensorboard"))

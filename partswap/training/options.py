@@ -1,0 +1,94 @@
+"""What a training run can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from partswap.errors import DeviceError, UsageError
+
+DEFAULT_STEPS = 3000
+MINUTES_TO_DISCOVERY = 0.4
+"""Of a time budget, the share of stage 1; the rest goes to the rounds of stage 2."""
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Options of ``partswap train``, as documented there.
+
+    Attributes:
+        data: folder tree of photos; out: folder of the run (``out/model`` is the checkpoint).
+        size: (H, W) of the training frame, multiples of 32; steps: of discovery; distill_steps: of each round of distillation.
+        minutes: a time budget instead of steps; rounds: of distillation, each learning from the one before.
+        row, without: terms of the objective (see partswap.discovery.terms).
+    """
+
+    data: Path
+    out: Path
+    masks: Path | None = None
+    pairs: Path | None = None
+    group_by_folder: bool = False
+    parts: int = 16
+    size: tuple[int, int] = (256, 192)
+    backbone: str = "tf_efficientnet_lite0"
+    pretrained: str = "auto"
+    steps: int = DEFAULT_STEPS
+    distill_steps: int = DEFAULT_STEPS
+    minutes: float | None = None
+    rounds: int = 2
+    batch: int = 64
+    rate: float = 6e-4
+    mirror: bool = True
+    row: str = "full"
+    without: tuple[str, ...] = field(default=())
+    resume: bool = False
+    device: str = "auto"
+    precision: str = "auto"
+    compile: bool = False
+    seed: int = 0
+    workers: int = 4
+    name: str = "model"
+    quiet: bool = False
+
+    def check(self) -> None:
+        """Raises UsageError for values that cannot work."""
+        if not 2 <= self.parts <= 64:
+            raise UsageError(f"--parts must be between 2 and 64, not {self.parts}.")
+        if any(s % 32 or not 64 <= s <= 1024 for s in self.size):
+            raise UsageError(f"--size must be two multiples of 32 between 64 and 1024, not {self.size[0]}x{self.size[1]}.")
+        if min(self.steps, self.distill_steps, self.batch, self.rounds) < 1 or (self.minutes is not None and self.minutes <= 0):
+            raise UsageError("--steps, --distill-steps, --rounds, --batch and --minutes must be positive.")
+        if self.batch < 4:
+            raise UsageError("--batch must be at least 4: parts are compared between the photos of a batch.")
+        if self.pairs is not None and self.group_by_folder:
+            raise UsageError("--pairs and --group-by both say which photos belong together; give one of them.")
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What a resumed run must repeat, as JSON values; paths and hardware may change."""
+        same = ("parts", "backbone", "steps", "distill_steps", "minutes", "rounds", "batch", "rate", "mirror", "row", "seed")
+        found: dict[str, Any] = {k: getattr(self, k) for k in same}
+        return {**found, "size": list(self.size), "without": list(self.without), "masks": self.masks is not None}
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """``HxW`` -> (H, W), both rounded up to multiples of 32; raises UsageError."""
+    height, cross, width = text.lower().partition("x")
+    if not (cross and height.isdecimal() and width.isdecimal()):
+        raise UsageError(f"--size is HEIGHTxWIDTH in pixels, such as 256x192, not '{text}'.")
+    return -(-int(height) // 32) * 32, -(-int(width) // 32) * 32
+
+
+def training_device(choice: str) -> str:
+    """``auto`` -> cuda where it is, else cpu; a CUDA device that was asked for and is not there raises DeviceError."""
+    import torch
+
+    if choice == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if choice.startswith("cuda") and not torch.cuda.is_available():
+        raise DeviceError(
+            "CUDA was asked for, but PyTorch sees no GPU here; install a CUDA build of torch and a driver, or give --device cpu."
+        )
+    if choice != "cpu" and not choice.startswith("cuda"):
+        raise DeviceError(f"--device is auto, cpu, cuda or cuda:N, not '{choice}'.")
+    return choice

@@ -1,0 +1,101 @@
+"""`partswap train`: photos -> discovery -> part maps -> distillation -> checkpoint."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import torch
+
+from partswap.checkpoint.config import Config
+from partswap.checkpoint.format import write_checkpoint
+from partswap.discovery.model import APPEARANCE, DiscoveryModel
+from partswap.discovery.step import MEAN
+from partswap.discovery.train import discover
+from partswap.distillation.train import STUDENT_WIDTH, distill
+from partswap.errors import UsageError
+from partswap.nets.encoder import MULTIPLE
+from partswap.nets.segmenter import Segmenter
+from partswap.parts import Parts
+from partswap.training.card import training_record, write_card
+from partswap.training.data import PhotoSet, load_photos
+from partswap.training.log import RunLog
+from partswap.training.loop import Runner
+from partswap.training.options import TrainOptions, training_device
+from partswap.training.pretrained import pretrained_weights
+from partswap.training.run import Run
+from partswap.training.state import load_state, module_tensors
+
+INPUT_LONG_SIDE = 320
+
+
+def train(options: TrainOptions) -> Path:
+    """Train a model; returns the folder of the checkpoint.
+
+    Raises:
+        UsageError: unusable options or photos, or an ``out`` that holds another run.
+        Interrupted: it was asked to stop; the state is saved.
+    """
+    options.check()
+    state_file = options.out / "state" / "state.safetensors"
+    if state_file.exists() and not options.resume:
+        raise UsageError(f"{options.out} holds a run already; go on with --resume, or choose another --out.")
+    device = torch.device(training_device(options.device))
+    torch.manual_seed(options.seed)
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    weights = pretrained_weights(options.pretrained, options.backbone)
+    with RunLog(options.out, quiet=options.quiet) as log:
+        photos = _read_photos(options, log).to(device)
+        saved = load_state(state_file, options.fingerprint()) if options.resume and state_file.exists() else None
+        precision = options.precision
+        bf16 = precision == "bf16" or (precision == "auto" and device.type == "cuda")
+        runner = Runner(
+            device, options.seed, torch.bfloat16 if bf16 else torch.float32, log, options.out, options.fingerprint()
+        )
+        run = Run(options, runner, photos, weights, saved)
+        started = time.monotonic()
+        model = discover(run)
+        student = distill(run, model)
+        return _finish(run, model, student, time.monotonic() - started)
+
+
+def _read_photos(options: TrainOptions, log: RunLog) -> PhotoSet:
+    log.stage("photos")
+    photos = load_photos(
+        options.data,
+        options.size,
+        masks=options.masks,
+        pairs=options.pairs,
+        group_by_folder=options.group_by_folder,
+        workers=options.workers,
+        report=lambda done, total: log.advance(done / max(1, total), f"{done} of {total} photos"),
+    )
+    for name, reason in photos.skipped:
+        log.say(f"skipped {name}: {reason}")
+    paired = int((photos.partners != torch.arange(len(photos))).sum())
+    log.say(f"{len(photos)} photos, {paired} of them with a partner; {len(photos.skipped)} skipped")
+    return photos
+
+
+def _finish(run: Run, model: DiscoveryModel, student: Segmenter, seconds: float) -> Path:
+    """Write the checkpoint: student and renderer, with a card."""
+    options = run.options
+    config = Config(
+        name=options.name,
+        parts=options.parts,
+        size=options.size,
+        input_long_side=max(MULTIPLE, round(INPUT_LONG_SIDE * max(options.size) / 256 / MULTIPLE) * MULTIPLE),
+        multiple=MULTIPLE,
+        student={"backbone": options.backbone, "parts": options.parts, "width": STUDENT_WIDTH},
+        renderer={"parts": options.parts, "appearance": APPEARANCE, "width": 64},
+        mean=(MEAN, MEAN, MEAN),
+        std=(MEAN, MEAN, MEAN),
+        training=training_record(options, len(run.photos), run.device, seconds),
+    )
+    tensors = {**module_tensors(student, "student"), **module_tensors(model.renderer, "renderer")}
+    plain = {k: v.detach().cpu().contiguous() for k, v in tensors.items() if not k.endswith("num_batches_tracked")}
+    target = options.out / "model"
+    write_checkpoint(target, config, Parts.default(options.parts), plain, write_card(config), overwrite=True)
+    run.runner.log.say(f"done: {target}; look at it with: partswap parts show --model {target} PHOTOS...")
+    return target

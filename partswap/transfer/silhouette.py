@@ -1,0 +1,143 @@
+"""How much of each target pixel belongs to the chosen parts: a matte with the photo's own borders.
+
+The net's maps are soft and a few pixels off; a guided filter (He, Sun, Tang 2010) with the photo as guide
+snaps their sum to the photo's edges. Its coefficients are found on a small photo and applied to the full one
+(He and Sun 2015), so a large photo costs little. Deep inside the parts the matte is one, further than the
+allowed border outside it is zero, whatever the filter thinks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from partswap.imaging.frame import Frame
+from partswap.imaging.opencv import opencv
+
+__all__ = ["Limits", "border_width", "guided_coefficients", "limits", "matte", "shrunk", "working_frame"]
+
+WORK_SIDE = 832
+"""Longer side, in pixels, of the picture on which mattes and fills are computed."""
+
+_RADIUS = 12 / 830  # of the guided filter, in longer sides
+_EPSILON = 3e-4
+_CORE = (6 / 800, 11 / 800)  # inside distance from which the matte is forced up to one, in longer sides
+_FALL = 1.7  # how steeply the upper limit falls outside the hard mask; 1 is from its rim on
+_GAIN = 1.35  # the filter's edges are softer than a garment's
+_LARGEST_BORDER = 4 / 800
+
+
+def border_width(photo: tuple[int, int], border: float | None = None) -> float:
+    """How far outside the parts pixels may change.
+
+    Args:
+        photo: (H, W). border: in pixels at 800 px height, 0..4; None is 3. Below 800 px it is not scaled
+            down to less than one pixel.
+
+    Returns:
+        Pixels of this photo, at most 4 below and at 800 px height, in proportion above.
+    """
+    wanted = 3.0 if border is None else border
+    if wanted <= 0:
+        return 0.0
+    return max(1.0, wanted * max(photo[0], 200) / 800)
+
+
+def working_frame(photo: tuple[int, int]) -> Frame:
+    """The frame that carries planes of the working size to the photo, strip by strip."""
+    scale = min(1.0, WORK_SIDE / max(photo))
+    small = (max(1, round(photo[0] * scale)), max(1, round(photo[1] * scale)))
+    return Frame(photo, small, small)
+
+
+def shrunk(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize (H, W) or (H, W, C) to (h, w): area average down, bilinear up; keeps the dtype."""
+    if picture.shape[:2] == size:
+        return picture
+    cv2 = opencv()
+    down = size[0] <= picture.shape[0] and size[1] <= picture.shape[1]
+    how = cv2.INTER_AREA if down else cv2.INTER_LINEAR
+    return cv2.resize(np.ascontiguousarray(picture), size[::-1], interpolation=how)
+
+
+def guided_coefficients(rgb: np.ndarray, guess: np.ndarray) -> np.ndarray:
+    """Fit `guess` as a linear function of the colour in every window.
+
+    Args:
+        rgb: uint8 (h, w, 3). guess: float32 (h, w), 0..1.
+
+    Returns:
+        float32 (4, h, w): a_r, a_g, a_b, b, smoothed; the matte is a . rgb / 255 + b.
+    """
+    cv2 = opencv()
+    size = 2 * max(1, round(_RADIUS * max(guess.shape))) + 1
+
+    def mean(plane: np.ndarray) -> np.ndarray:
+        return cv2.blur(plane, (size, size), borderType=cv2.BORDER_REFLECT)
+
+    guide = rgb.astype(np.float32) / 255
+    middle, level = mean(guide), mean(guess)
+    covary = mean(guide * guess[..., None]) - middle * level[..., None]
+    r, g, b = (guide[..., c] for c in range(3))
+    m = [middle[..., c] for c in range(3)]
+    rr, gg, bb = (mean(c * c) - k * k + _EPSILON for c, k in zip((r, g, b), m, strict=True))
+    rg, rb, gb = mean(r * g) - m[0] * m[1], mean(r * b) - m[0] * m[2], mean(g * b) - m[1] * m[2]
+    # the inverse of the symmetric 3x3 covariance, by cofactors
+    c0, c1, c2 = gg * bb - gb * gb, gb * rb - rg * bb, rg * gb - gg * rb
+    det = rr * c0 + rg * c1 + rb * c2
+    c3, c4, c5 = rr * bb - rb * rb, rb * rg - rr * gb, rr * gg - rg * rg
+    x, y, z = (covary[..., c] for c in range(3))
+    slope = np.stack([c0 * x + c1 * y + c2 * z, c1 * x + c3 * y + c4 * z, c2 * x + c4 * y + c5 * z], -1)
+    slope /= np.maximum(det, 1e-12)[..., None]
+    offset = level - (slope * middle).sum(axis=-1)
+    return np.concatenate([mean(slope).transpose(2, 0, 1), mean(offset)[None]])
+
+
+def matte(coefficients: np.ndarray, rgb: np.ndarray) -> np.ndarray:
+    """Apply coefficients (4, h, w) to uint8 (h, w, 3): float32 (h, w), 0..1."""
+    out = coefficients[3].copy()
+    for c in range(3):
+        out += coefficients[c] * (rgb[..., c].astype(np.float32) / 255)
+    return np.clip((out - 0.5) * _GAIN + 0.5, 0, 1)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Between what the matte may lie, at the photo's size: uint8 (H, W) each, 0..255."""
+
+    lower: np.ndarray
+    upper: np.ndarray
+
+    def clamp(self, values: np.ndarray, rows: slice) -> np.ndarray:
+        """Float matte (R, W) of some rows, between its limits."""
+        lower = self.lower[rows].astype(np.float32) / 255
+        upper = self.upper[rows].astype(np.float32) / 255
+        return np.minimum(np.maximum(values, lower), upper)
+
+
+def limits(mask: np.ndarray, border: float) -> Limits:
+    """Limits from the hard mask of the chosen parts.
+
+    Args:
+        mask: bool (H, W). border: pixels outside it that may change; there the upper limit falls to zero.
+    """
+    cv2 = opencv()
+    side = max(mask.shape)
+    inside = cv2.distanceTransform(_bordered(mask), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    start, full = (share * side for share in _CORE)
+    lower = (255 * np.clip((np.minimum(inside, side) - start) / (full - start), 0, 1)).astype(np.uint8)
+    del inside
+    if border <= 0:
+        return Limits(lower, mask.astype(np.uint8) * np.uint8(255))
+    outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    upper = np.rint(255 * np.clip(_FALL * (1 + 0.5 / border - outside / border), 0, 1)).astype(np.uint8)
+    upper[outside > border] = 0
+    if not mask.any():
+        upper[:] = 0
+    return Limits(lower, upper)
+
+
+def _bordered(mask: np.ndarray) -> np.ndarray:
+    """The mask continued over the photo's edge, which cuts parts but does not end them."""
+    return np.pad(mask.astype(np.uint8), 1, mode="edge")

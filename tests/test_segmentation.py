@@ -1,0 +1,115 @@
+"""The Python API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import partswap
+from partswap.errors import ImageError, UsageError
+from partswap.imaging.rle import decode_rle
+
+
+@pytest.fixture(scope="module")
+def model(tiny_checkpoint: Path) -> partswap.Model:
+    return partswap.load(tiny_checkpoint, device="cpu")
+
+
+@pytest.fixture
+def found(model: partswap.Model, photo: Path) -> partswap.Segmentation:
+    return model.segment(photo)
+
+
+def test_shapes_and_ranges(found: partswap.Segmentation):
+    assert found.part_map.shape[0] == 7
+    assert found.labels.shape == (120, 90)
+    assert found.labels.dtype == np.uint8
+    assert len(np.unique(found.labels)) > 2  # or the tests below would test nothing
+    assert found.overlay().shape == (120, 90, 3)
+    probability = found.probability("chest")
+    assert probability.dtype == np.float32
+    assert 0 <= probability.min() <= probability.max() <= 1
+    assert found.mask("chest", "arm").dtype == bool
+    assert (found.mask() == (found.labels > 0)).all()
+    assert (found.mask("chest") == np.isin(found.labels, (1, 2))).all()
+
+
+def test_a_path_a_picture_and_an_array_are_the_same(model: partswap.Model, photo: Path):
+    picture = Image.open(photo)
+    given = [photo, str(photo), photo.read_bytes(), picture, np.asarray(picture)]
+    labels = [found.labels for found in model.segment_many(given)]
+    assert all((each == labels[0]).all() for each in labels)
+    assert (partswap.segment(photo, model=model.checkpoint.path).labels == labels[0]).all()
+
+
+def test_only_leaves_the_others_out(found: partswap.Segmentation):
+    chest = found.only("chest")
+    assert set(np.unique(chest.labels)) <= {0, 1, 2}
+    assert (chest.mask() == found.mask("chest")).all()
+    assert [part["id"] for part in chest.record()["parts"]] == [1, 2]
+    with pytest.raises(UsageError, match="wing"):
+        found.only("wing")
+
+
+def test_cutout_has_no_colour_where_it_is_transparent(found: partswap.Segmentation):
+    name = found.parts.name(int(np.bincount(found.labels.ravel())[1:].argmax()) + 1)
+    rgba = found.cutout(name)
+    inside = found.mask(name)
+    assert inside.any()
+    assert (rgba[..., 3] == np.where(inside, 255, 0)).all()
+    assert not rgba[~inside].any()
+    assert (rgba[inside, :3] == found.image.rgb[inside]).all()
+
+
+def test_cutout_keeps_the_photos_own_transparency(model: partswap.Model, photo: Path):
+    rgba = np.dstack((np.asarray(Image.open(photo)), np.full((120, 90), 100, np.uint8)))
+    found = model.segment(rgba)
+    assert set(np.unique(found.cutout()[..., 3])) <= {0, 100}
+
+
+def test_record(found: partswap.Segmentation):
+    record = found.record()
+    assert {key: record[key] for key in ("width", "height", "device", "engine", "model")} == {
+        "width": 90, "height": 120, "device": "cpu", "engine": "torch", "model": "tiny",
+    }  # fmt: skip
+    assert len(record["revision"]) == 12
+    assert [part["id"] for part in record["parts"]] == [1, 2, 3, 4, 5, 6]
+    assert [part["name"] for part in record["parts"]][:3] == ["chest", "chest", "arm"]
+    for part in record["parts"]:
+        mask = found.labels == part["id"]
+        assert (decode_rle(part["rle"]) == mask).all()
+        assert part["pixels"] == mask.sum()
+        assert part["share"] == pytest.approx(mask.mean(), abs=1e-6)
+        if part["box"]:
+            x0, y0, x1, y1 = part["box"]
+            assert mask[y0:y1, x0:x1].sum() == mask.sum()
+        else:
+            assert not mask.any()
+
+
+def test_probabilities_cover_the_photo(found: partswap.Segmentation):
+    probabilities, ids = found.only("arm").probabilities()
+    assert ids == (0, 3)
+    assert probabilities.dtype == np.float16
+    assert probabilities.shape == (2, *found.frame.content)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3000, 10), (10, 3000), (500, 300)])
+def test_any_size(model: partswap.Model, size):
+    assert model.segment(np.zeros((*size, 3), np.uint8)).labels.shape == size
+
+
+def test_bad_images(model: partswap.Model, tmp_path: Path):
+    with pytest.raises(ImageError, match=r"nothing\.jpg"):
+        model.segment(tmp_path / "nothing.jpg")
+    with pytest.raises(ImageError):
+        model.segment(b"no image")
+
+
+def test_public_names():
+    assert set(dir(partswap)) >= {"load", "segment", "Model", "Segmentation"}
+    with pytest.raises(AttributeError):
+        partswap.nothing  # noqa: B018

@@ -54,7 +54,7 @@ def train_command(
     ] = None,
     rounds: Annotated[int, typer.Option("--rounds", metavar="N", help="Rounds of distillation.")] = 2,
     batch: Annotated[int, typer.Option("--batch", metavar="N", help="Photos a step.")] = 64,
-    rate: Annotated[float, typer.Option("--rate", metavar="LR", help="Learning rate.")] = 6e-4,
+    rate: Annotated[float, typer.Option("--rate", metavar="LR", help="Learning rate.")] = 1.5e-3,
     mirror: Annotated[
         bool,
         typer.Option("--mirror/--no-mirror", help="Mirror images share parts: a left and a right arm are one part."),

@@ -79,7 +79,7 @@ class DiscoveryModel(nn.Module):
         return self.teacher.shape_encoder(x)
 
     def parameter_groups(self, rate: float) -> list[dict[str, object]]:
-        """Pretrained weights learn at a third of the rate of the rest; the critic is not among them (it plays against the encoder)."""
+        """Pretrained weights learn at a fifth of the rate of the rest; the critic is not among them (it plays against the encoder)."""
         pretrained = list(self.teacher.shape_encoder.encoder.parameters())
         known = {id(p) for p in pretrained}
         rest = [
@@ -88,7 +88,7 @@ class DiscoveryModel(nn.Module):
             for p in module.parameters()
             if id(p) not in known
         ]
-        return [{"params": pretrained, "lr": rate / 3, "share": 1 / 3}, {"params": rest, "lr": rate, "share": 1.0}]
+        return [{"params": pretrained, "lr": rate / 5}, {"params": rest, "lr": rate}]
 
 
 class _EvenPull(torch.autograd.Function):

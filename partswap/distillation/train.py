@@ -78,14 +78,25 @@ def _targets(run: Run, model: DiscoveryModel, student: Segmenter | None, number:
     )
 
 
+def _parameter_groups(student: Segmenter, rate: float) -> list[dict[str, object]]:
+    """Pretrained weights learn slowly. The head learns fast: it has few inputs, and its first task, to know background from the rest
+    by several logits, took hundreds of steps at the common rate."""
+    head = list(student.head.parameters())
+    known = {id(p) for p in (*head, *student.encoder.parameters())}
+    rest = [p for p in student.parameters() if id(p) not in known]
+    return [
+        {"params": list(student.encoder.parameters()), "lr": rate / 5},
+        {"params": rest, "lr": rate},
+        {"params": head, "lr": rate * 5},
+    ]
+
+
 def _distill_round(run: Run, student: Segmenter, targets: Tensor, number: int, start: Progress) -> Segmenter:
     options = run.options
     average = MovingAverage(student)
     if options.compile:
         student.compile(dynamic=False)
-    encoder = list(student.encoder.parameters())
-    rest = [p for n, p in student.named_parameters() if not n.startswith("encoder.")]
-    groups: list[dict[str, object]] = [{"params": encoder, "lr": options.rate / 3}, {"params": rest, "lr": options.rate}]
+    groups = _parameter_groups(student, options.rate)
     sizes = view_sizes(options.size)
 
     def step(index: Tensor, g: torch.Generator, share: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

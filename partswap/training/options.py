@@ -38,7 +38,7 @@ class TrainOptions:
     minutes: float | None = None
     rounds: int = 2
     batch: int = 64
-    rate: float = 6e-4
+    rate: float = 1.5e-3
     mirror: bool = True
     row: str = "full"
     without: tuple[str, ...] = field(default=())

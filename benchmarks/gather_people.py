@@ -1,8 +1,10 @@
-"""Lay out the training data of weights/people: one folder of photos and one of masks, validation photos left out.
+"""Lay out the training data of weights/people: one folder of photos and one of masks, validation photos left
+out.
 
     python benchmarks/gather_people.py DATA OUT
 
-DATA holds ``street/`` (with train.txt) and ``exercise/`` (with pairs.csv); OUT gets images/, masks/ and pairs.csv.
+DATA holds ``street/`` (with train.txt) and ``exercise/`` (with pairs.csv); OUT gets images/, masks/ and
+pairs.csv.
 """
 
 from __future__ import annotations
@@ -14,19 +16,25 @@ from pathlib import Path
 
 def gather(data: Path, out: Path) -> int:
     """Copy the photos and masks that may be trained on; returns how many photos."""
-    street = [line.strip().zfill(4) for line in (data / "street/train.txt").read_text().splitlines() if line.strip()]
+    street = [
+        line.strip().zfill(4) for line in (data / "street/train.txt").read_text().splitlines() if line.strip()
+    ]
     exercise = sorted(p.stem for p in (data / "exercise/images").glob("*.webp"))
     for group, stems in (("street", street), ("exercise", exercise)):
         for kind, suffix in (("images", ".webp"), ("masks", ".png")):
             (out / kind / group).mkdir(parents=True, exist_ok=True)
             for stem in stems:
-                shutil.copyfile(data / group / kind / f"{stem}{suffix}", out / kind / group / f"{stem}{suffix}")
+                shutil.copyfile(
+                    data / group / kind / f"{stem}{suffix}", out / kind / group / f"{stem}{suffix}"
+                )
     shutil.copyfile(data / "exercise/pairs.csv", out / "pairs.csv")
     return len(street) + len(exercise)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     arguments = parser.parse_args()

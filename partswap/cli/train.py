@@ -26,66 +26,114 @@ def train_command(
     ] = Path("run"),
     masks: Annotated[
         Path | None,
-        typer.Option("--masks", metavar="DIR", help="Foreground masks, named like the photos. Default: estimated."),
+        typer.Option(
+            "--masks", metavar="DIR", help="Foreground masks, named like the photos. Default: estimated."
+        ),
     ] = None,
     pairs: Annotated[
         Path | None,
-        typer.Option("--pairs", metavar="FILE.csv", help="Columns group,file: photos of a group show the same thing."),
+        typer.Option(
+            "--pairs", metavar="FILE.csv", help="Columns group,file: photos of a group show the same thing."
+        ),
     ] = None,
     group_by: Annotated[
         GroupBy | None, typer.Option("--group-by", help="Photos in one folder show the same thing.")
     ] = None,
-    parts: Annotated[int, typer.Option("--parts", "-k", metavar="K", help="How many parts to discover.")] = 16,
+    parts: Annotated[
+        int, typer.Option("--parts", "-k", metavar="K", help="How many parts to discover.")
+    ] = 16,
     size: Annotated[
         str, typer.Option("--size", metavar="HxW", help="Training frame; rounded up to multiples of 32.")
     ] = "256x192",
-    backbone: Annotated[str, typer.Option("--backbone", metavar="NAME", help="A timm encoder.")] = "tf_efficientnet_lite0",
+    backbone: Annotated[
+        str, typer.Option("--backbone", metavar="NAME", help="A timm encoder.")
+    ] = "tf_efficientnet_lite0",
     pretrained: Annotated[
         str,
-        typer.Option("--pretrained", metavar="WHAT", help="auto (timm fetches ImageNet weights), none, or FILE.safetensors."),
+        typer.Option(
+            "--pretrained",
+            metavar="WHAT",
+            help="auto (timm fetches ImageNet weights), none, or FILE.safetensors.",
+        ),
     ] = "auto",
     steps: Annotated[int, typer.Option("--steps", metavar="N", help="Steps of discovery.")] = 3000,
     distill_steps: Annotated[
         int | None,
-        typer.Option("--distill-steps", metavar="N", help="Steps of each round of distillation. Default: as --steps."),
+        typer.Option(
+            "--distill-steps", metavar="N", help="Steps of each round of distillation. Default: as --steps."
+        ),
     ] = None,
     minutes: Annotated[
-        float | None, typer.Option("--minutes", metavar="M", help="A time budget for all stages, instead of steps.")
+        float | None,
+        typer.Option("--minutes", metavar="M", help="A time budget for all stages, instead of steps."),
     ] = None,
     rounds: Annotated[int, typer.Option("--rounds", metavar="N", help="Rounds of distillation.")] = 2,
     batch: Annotated[int, typer.Option("--batch", metavar="N", help="Photos a step.")] = 64,
     rate: Annotated[float, typer.Option("--rate", metavar="LR", help="Learning rate.")] = 1.5e-3,
     mirror: Annotated[
         bool,
-        typer.Option("--mirror/--no-mirror", help="Mirror images share parts: a left and a right arm are one part."),
+        typer.Option(
+            "--mirror/--no-mirror", help="Mirror images share parts: a left and a right arm are one part."
+        ),
     ] = True,
     terms: Annotated[
         str,
         typer.Option(
-            "--terms", metavar="ROW", help="Row of the paper's ablation: none, var+adv, var+adv+gmrf, var+gmrf+entropy, full."
+            "--terms",
+            metavar="ROW",
+            help="Row of the paper's ablation: none, var+adv, var+adv+gmrf, var+gmrf+entropy, full.",
         ),
     ] = "full",
     without: Annotated[
         str,
         typer.Option(
-            "--without", metavar="TERMS", help="Terms to leave out: equivariance,contrast,balance,anchoring,perceptual, …"
+            "--without",
+            metavar="TERMS",
+            help="Terms to leave out: equivariance,contrast,balance,anchoring,perceptual, …",
         ),
     ] = "",
-    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Name of the model, for its card.")] = "model",
+    name: Annotated[
+        str, typer.Option("--name", metavar="NAME", help="Name of the model, for its card.")
+    ] = "model",
+    refine_model: Annotated[
+        str | None,
+        typer.Option(
+            "--refine",
+            metavar="MODEL",
+            help="Go on with a finished model: one more round of distillation from its own part maps.",
+            show_default=False,
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
-    device: Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:1.")] = "auto",
-    precision: Annotated[str, typer.Option("--precision", metavar="P", help="auto (bf16 on CUDA), fp32 or bf16.")] = "auto",
+    device: Annotated[
+        str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:1.")
+    ] = "auto",
+    precision: Annotated[
+        str, typer.Option("--precision", metavar="P", help="auto (bf16 on CUDA), fp32 or bf16.")
+    ] = "auto",
     compile_nets: Annotated[
-        bool, typer.Option("--compile/--no-compile", help="Compile the networks: pays from some thousand steps on CUDA.")
+        bool,
+        typer.Option(
+            "--compile/--no-compile", help="Compile the networks: pays from some thousand steps on CUDA."
+        ),
     ] = False,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="On CPU the same seed gives the same weights.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", help="On CPU the same seed gives the same weights.")
+    ] = 0,
     workers: Annotated[int, typer.Option("--workers", metavar="N", help="Threads that read photos.")] = 4,
+    save_every: Annotated[
+        float,
+        typer.Option(
+            "--save-every", metavar="SECONDS", help="How often the state is saved: what a kill can cost."
+        ),
+    ] = 120.0,
     quiet: QuietOption = False,
 ) -> None:
     """Learn the parts of whatever a folder of unlabelled photos shows.
 
-    Discovery pulls shape and appearance apart until parts appear; distillation makes a fast segmenter of them. Stopping it in any
-    way loses at most two minutes: the same command with --resume goes on.
+    Discovery pulls shape and appearance apart until parts appear; distillation makes a fast segmenter of
+    them. Stopping it in any way loses at most what --save-every allows: the same command with --resume goes
+    on.
     """
     from partswap.training.options import TrainOptions, parse_size
     from partswap.training.train import train
@@ -101,7 +149,7 @@ def train_command(
         backbone=backbone,
         pretrained=pretrained,
         steps=steps,
-        distill_steps=distill_steps or steps,
+        distill_steps=steps if distill_steps is None else distill_steps,
         minutes=minutes,
         rounds=rounds,
         batch=batch,
@@ -117,5 +165,11 @@ def train_command(
         workers=workers,
         name=name,
         quiet=quiet,
+        save_seconds=save_every,
     )
-    print(train(options))
+    if refine_model is not None:
+        from partswap.training.refine import refine
+
+        print(refine(options, refine_model))
+    else:
+        print(train(options))

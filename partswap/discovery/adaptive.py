@@ -9,9 +9,9 @@ from torch import Tensor, nn
 class AdaptiveWeight(nn.Module):
     """The multiplier of an augmented Lagrangian for the constraint ``value <= target``.
 
-    The penalty is ``multiplier * c + rho / 2 * relu(c)^2`` with ``c = value - target``; after each step the multiplier moves by
-    ``rate * c``, never below zero nor above ``most`` (Nocedal and Wright, Numerical Optimization, 17.4, for inequality constraints).
-    Nothing here waits for the device.
+    The penalty is ``multiplier * c + rho / 2 * relu(c)^2`` with ``c = value - target``; after each step the
+    multiplier moves by ``rate * c``, never below zero nor above ``most`` (Nocedal and Wright, Numerical
+    Optimization, 17.4, for inequality constraints). Nothing here waits for the device.
 
     Args:
         target: what the term may cost before it is punished, in the term's own unit.

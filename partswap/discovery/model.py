@@ -22,7 +22,8 @@ FROZEN_LEVELS = 4
 
 
 class FrozenFeatures(nn.Module):
-    """A pretrained encoder that never learns: the eye of the perceptual loss, of the contrast and of the warm start."""
+    """A pretrained encoder that never learns: the eye of the perceptual loss, of the contrast and of the warm
+    start."""
 
     def __init__(self, backbone: str) -> None:
         super().__init__()
@@ -41,7 +42,9 @@ class FrozenFeatures(nn.Module):
     def stack(levels: list[Tensor]) -> Tensor:
         """The two coarsest levels side by side at stride 8: (B, C8 + C16, H/8, W/8)."""
         fine, coarse = levels[-2], levels[-1]
-        return torch.cat([fine, F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=False)], 1)
+        return torch.cat(
+            [fine, F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=False)], 1
+        )
 
 
 class Teacher(nn.Module):
@@ -72,27 +75,28 @@ class DiscoveryModel(nn.Module):
         self.frozen = FrozenFeatures(backbone)
         self.anchors = Anchors(sum(self.frozen.encoder.channels[-2:]), parts)
         self.variational_weight = AdaptiveWeight(terms.kl_target, initial=1e-3, rate=1e-4, rho=1e-3, most=1.0)
-        self.adversarial_weight = AdaptiveWeight(terms.information_target, initial=0.0, rate=1e-3, rho=0.0, most=0.5)
+        self.adversarial_weight = AdaptiveWeight(
+            terms.information_target, initial=0.0, rate=1e-3, rho=0.0, most=0.5
+        )
 
     def encode(self, x: Tensor) -> ShapeCode:
         """q(pi | x) of normalised photos (B, 3, H, W)."""
         return self.teacher.shape_encoder(x)
 
     def parameter_groups(self, rate: float) -> list[dict[str, object]]:
-        """Pretrained weights learn at a fifth of the rate of the rest; the critic is not among them (it plays against the encoder)."""
+        """Pretrained weights learn at a fifth of the rate of the rest; the critic is not among them (it plays
+        against the encoder)."""
         pretrained = list(self.teacher.shape_encoder.encoder.parameters())
         known = {id(p) for p in pretrained}
         rest = [
-            p
-            for module in (self.teacher, self.renderer)
-            for p in module.parameters()
-            if id(p) not in known
+            p for module in (self.teacher, self.renderer) for p in module.parameters() if id(p) not in known
         ]
         return [{"params": pretrained, "lr": rate / 5}, {"params": rest, "lr": rate}]
 
 
 class _EvenPull(torch.autograd.Function):
-    """Identity forward; backward, rescale the gradient so that its mean norm per foreground pixel is ``strength / pixels``."""
+    """Identity forward; backward, rescale the gradient so that its mean norm per foreground pixel is
+    ``strength / pixels``."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, pixels: Tensor, strength: Tensor) -> Tensor:
@@ -113,9 +117,10 @@ class _EvenPull(torch.autograd.Function):
 def even_pull(part_map: Tensor, foreground: Tensor, strength: Tensor) -> Tensor:
     """Let reconstruction pull on the part map about as hard as a label would, whatever the scale of its loss.
 
-    The gradient of the picture through hard part maps is fifty times that of every other term (measured, docs/research.md): left alone
-    it drowns them, and the map turns into a texture code or into nothing. A cross-entropy pulls each of N pixels with at most about
-    1 / N; this holds the mean pull of reconstruction at ``strength / N``.
+    The gradient of the picture through hard part maps is fifty times that of every other term (measured,
+    docs/research.md): left alone it drowns them, and the map turns into a texture code or into nothing. A
+    cross-entropy pulls each of N pixels with at most about 1 / N; this holds the mean pull of reconstruction
+    at ``strength / N``.
 
     Args:
         part_map: logits (B, K, h, w); foreground: (B, 1, h, w); strength: scalar tensor, 0 cuts the gradient.

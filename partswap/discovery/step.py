@@ -43,9 +43,11 @@ class Views:
     Attributes:
         photo: (B, 3, H, W) in [0, 1], the photo to be reconstructed; mask: (B, 1, H, W).
         shape: the same photo in other colours, where the shape code comes from.
-        second: (B, 3, H, W) in [0, 1], the photo warped, or its partner: where the appearance comes from; second_mask: (B, 1, H, W).
+        second: (B, 3, H, W) in [0, 1], the photo warped, or its partner: where the appearance comes from;
+            second_mask: (B, 1, H, W).
         second_shape: ``second`` in other colours; its part map says where to pool the appearance.
-        grid: (B, H, W, 2), where in ``photo`` each pixel of ``second`` looks; valid: (B, 1, H, W), 0 for partners and beyond the frame.
+        grid: (B, H, W, 2), where in ``photo`` each pixel of ``second`` looks; valid: (B, 1, H, W), 0 for
+            partners and beyond the frame.
     """
 
     photo: Tensor
@@ -102,7 +104,8 @@ def discovery_losses(
 
     Returns:
         losses: weighted terms whose sum the networks (without the critic) minimise.
-        values: unweighted terms and what is watched besides, for the log; ``critic`` among them has the critic's own gradient.
+        values: unweighted terms and what is watched besides, for the log; ``critic`` among them has the
+            critic's own gradient.
         picture: (B, 3, H/2, W/2), the reconstruction on grey, in [-1, 1].
     """
     b = len(views.photo)
@@ -153,7 +156,9 @@ def discovery_losses(
         look = alpha.detach().float()
         pi_a = pi[:b].float()
         shuffled = look.roll(1, 0)
-        values["critic"] = objective.critic(model.critic(pi_a.detach(), look), model.critic(pi_a.detach(), shuffled))
+        values["critic"] = objective.critic(
+            model.critic(pi_a.detach(), look), model.critic(pi_a.detach(), shuffled)
+        )
         information = objective.mutual_information(_with_frozen_weights(model.critic, pi_a, look))
         values["adversarial"] = information.detach()
         losses["adversarial"] = model.adversarial_weight(information)

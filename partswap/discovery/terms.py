@@ -43,7 +43,8 @@ class Terms:
         active: names of the terms that are on; reconstruction always is, ``perceptual`` unless left out.
         weights: factor per term.
         pull: how hard reconstruction pulls on a pixel of the part map, where a label would pull with about 1.
-        anchor_floor: what is left of the anchoring once it has faded; without it parts merge (docs/research.md).
+        anchor_floor: what is left of the anchoring once it has faded; without it parts merge
+            (docs/research.md).
         kl_target: nats per cell of the shape code that the variational bound allows.
         information_target: nats that the adversarial estimate of I(pi, alpha) may reach.
     """

@@ -49,7 +49,12 @@ def discovery_stage(run: Run, model: DiscoveryModel) -> tuple[Stage, MovingAvera
     terms = Terms.parse(options.row, options.without)
     average = MovingAverage(model.teacher)
     if options.compile:  # after the average was copied: the copy runs rarely and need not be compiled
-        for module in (model.teacher.shape_encoder, model.teacher.part_decoder, model.frozen, model.renderer.layers):
+        for module in (
+            model.teacher.shape_encoder,
+            model.teacher.part_decoder,
+            model.frozen,
+            model.renderer.layers,
+        ):
             module.compile()
     optimizers = [adamw(model.parameter_groups(options.rate), options.rate)]
     if terms.has("adversarial"):
@@ -57,7 +62,9 @@ def discovery_stage(run: Run, model: DiscoveryModel) -> tuple[Stage, MovingAvera
 
     def step(index: Tensor, g: torch.Generator, share: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         views = make_views(run.photos, index, options.mirror, g)
-        losses, values, _ = discovery_losses(model, views, terms, options.mirror, torch.tensor(share, device=run.device), g)
+        losses, values, _ = discovery_losses(
+            model, views, terms, options.mirror, torch.tensor(share, device=run.device), g
+        )
         if "critic" in values:
             losses = {**losses, "critic": values["critic"]}
         return losses, values
@@ -69,8 +76,8 @@ def discovery_stage(run: Run, model: DiscoveryModel) -> tuple[Stage, MovingAvera
             model.adversarial_weight.update(values["adversarial"])
 
     stage = Stage(
-        "discovery", 0, run.budget(0), options.batch, len(run.photos), model, average, model.teacher, optimizers, step,
-        lambda path: _discovery_sheet(run, model, average.module, path), after_step,
+        "discovery", 0, run.budget(0), options.batch, len(run.photos), model, average, model.teacher,
+        optimizers, step, lambda path: _discovery_sheet(run, model, average.module, path), after_step,
     )  # fmt: skip
     return stage, average
 
@@ -82,11 +89,15 @@ def discover(run: Run) -> DiscoveryModel:
     if run.photos.masks is None:
         run.runner.log.stage("foreground")
         g = step_generator(options.seed, 901, 0, run.device)
-        run.photos.masks = estimate_masks(run.photos, model.frozen, g, workers=options.workers, report=run.runner.log.advance)
+        run.photos.masks = estimate_masks(
+            run.photos, model.frozen, g, workers=options.workers, report=run.runner.log.advance
+        )
     start = run.start_of(0)
     if start is None:
         assert run.saved is not None
-        restore_module(model, {k: v for k, v in run.saved[0].items() if k.startswith("discovery.")}, "discovery")
+        restore_module(
+            model, {k: v for k, v in run.saved[0].items() if k.startswith("discovery.")}, "discovery"
+        )
         run.runner.carried = module_tensors(model, "discovery")
         return model
     stage, average = discovery_stage(run, model)

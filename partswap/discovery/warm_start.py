@@ -1,8 +1,9 @@
 """Where parts begin: clusters of frozen features and of the place in the foreground.
 
-Discovery from random part maps spends most of its steps on breaking the symmetry between parts, and breaks it badly at times. Clusters
-of (what the frozen encoder sees, where in the foreground's box it is) already separate head, limbs and body roughly; the generative
-model starts from them and moves away as its own terms take over.
+Discovery from random part maps spends most of its steps on breaking the symmetry between parts, and breaks it
+badly at times. Clusters of (what the frozen encoder sees, where in the foreground's box it is) already
+separate head, limbs and body roughly; the generative model starts from them and moves away as its own terms
+take over.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
 
 RESTARTS = 6
 """k-means runs, of which the tightest is kept: a single one depends on its seeds."""
@@ -23,8 +23,9 @@ def foreground_frame(mask: Tensor, mirror: bool) -> Tensor:
         mask: (B, 1, h, w) in [0, 1]; mirror: fold left onto right, so that mirror images share parts.
 
     Returns:
-        float32 (B, 2, h, w): height (0 top of the foreground, 1 bottom) and distance from its vertical axis, both in foreground
-        heights. Moments, not extremes, define the frame, so that one stray pixel does not move it.
+        float32 (B, 2, h, w): height (0 top of the foreground, 1 bottom) and distance from its vertical axis,
+        both in foreground heights. Moments, not extremes, define the frame, so that one stray pixel does not
+        move it.
     """
     b, _, h, w = mask.shape
     weight = mask / (mask.sum((2, 3), keepdim=True) + 1e-6)
@@ -49,7 +50,12 @@ class Anchors(nn.Module):
     """
 
     def __init__(
-        self, channels: int, parts: int, keep: int = 16, feature_weight: float = 0.5, place_weight: tuple[float, float] = (4.0, 8.0)
+        self,
+        channels: int,
+        parts: int,
+        keep: int = 16,
+        feature_weight: float = 0.5,
+        place_weight: tuple[float, float] = (4.0, 8.0),
     ) -> None:
         super().__init__()
         self.feature_weight = feature_weight
@@ -81,8 +87,11 @@ class Anchors(nn.Module):
         return (-distance * self.sharpness).softmax(1)
 
     @torch.no_grad()
-    def fit(self, features: Tensor, mask: Tensor, mirror: bool, g: torch.Generator, samples: int = 40_000) -> None:
-        """Learn directions and centres from frozen features (N, C, h, w) and masks (N, 1, h, w) of some photos (k-means++ and Lloyd)."""
+    def fit(
+        self, features: Tensor, mask: Tensor, mirror: bool, g: torch.Generator, samples: int = 40_000
+    ) -> None:
+        """Learn directions and centres from frozen features (N, C, h, w) and masks (N, 1, h, w) of some
+        photos (k-means++ and Lloyd)."""
         on = mask[:, 0] > 0.5
         x = features.permute(0, 2, 3, 1)[on].float()
         pick = torch.randperm(len(x), generator=g, device=g.device)[:samples]

@@ -1,6 +1,9 @@
-"""One step of stage 2: a random view of photos and of their part maps, and how far the student is from them."""
+"""One step of stage 2: a random view of photos and of their part maps, and how far the student is from
+them."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -20,69 +23,110 @@ from partswap.training.views import (
     uniform,
 )
 
+CLOSE = WarpRange(zoom=(1.6, 5.0), rotate=20.0, shift=0.04, bend=0.06, stretch=0.25, flip=0.5)
 NEAR = WarpRange(zoom=(0.8, 2.6), rotate=25.0, shift=0.45, bend=0.08, stretch=0.25, flip=0.5)
 FAR = WarpRange(zoom=(0.35, 1.0), rotate=25.0, shift=0.6, bend=0.06, stretch=0.25, flip=0.5)
 TURNED = WarpRange(zoom=(0.6, 1.2), rotate=110.0, shift=0.3, bend=0.06, stretch=0.2, flip=0.5)
-SHARES = (0.55, 0.85)
-"""Of a batch, the share of near views, and of near and far ones together; the rest is turned."""
+SHARES = (0.35, 0.35, 0.18)
+"""Of a batch, the shares of close, near and far views; the rest is turned."""
 
 
 EASY_UNTIL = 0.25
-"""Share of a round after which views are as hard as they get; before it they grow away from the plain photo."""
+"""Share of a round after which views are as hard as they get; before it they grow away from the plain
+photo."""
 
 
 def eased(span: WarpRange, ease: float) -> WarpRange:
     """``span`` drawn towards no warp at all: ease 0 is the identity, 1 is ``span``."""
     low, high = span.zoom
     return WarpRange(
-        (low**ease, high**ease), span.rotate * ease, span.shift * ease, span.bend * ease, span.stretch * ease, span.flip
+        (low**ease, high**ease),
+        span.rotate * ease,
+        span.shift * ease,
+        span.bend * ease,
+        span.stretch * ease,
+        span.flip,
     )
 
 
 def view_sizes(frame: tuple[int, int]) -> list[tuple[int, int]]:
-    """Shapes of view that the student sees, about the area of ``frame``, multiples of 32: as is, square, landscape, narrow."""
+    """Shapes of view that the student sees, about the area of ``frame``, multiples of 32: as is, square,
+    landscape, narrow."""
     h, w = frame
     side = (h * w) ** 0.5
 
     def snap(value: float) -> int:
         return max(64, round(value / 32) * 32)
 
-    return [(snap(h), snap(w)), (snap(side), snap(side)), (snap(side * 0.8), snap(side * 1.25)), (snap(h * 1.15), snap(w * 0.85))]
+    return [
+        (snap(h), snap(w)),
+        (snap(side), snap(side)),
+        (snap(side * 0.8), snap(side * 1.25)),
+        (snap(h * 1.15), snap(w * 0.85)),
+    ]
 
 
 def _surroundings(photos: PhotoSet, n: int, size: tuple[int, int], g: torch.Generator) -> Tensor:
-    """Backgrounds to put people in front of: the side strips of other photos, drawn large; (n, 3, H, W) in [0, 1]."""
+    """Backgrounds to put people in front of: the side strips of other photos, drawn large; (n, 3, H, W) in
+    [0, 1]."""
     which = torch.randint(len(photos), (n,), generator=g, device=g.device)
     source = photos.images[which].float() / 255
-    grid, _ = random_grid(n, size, WarpRange(zoom=(3.0, 5.0), rotate=20.0, flip=0.5), g, tuple(source.shape[-2:]))
+    span = WarpRange(zoom=(3.0, 5.0), rotate=20.0, flip=0.5)
+    grid, _ = random_grid(n, size, span, g, (source.shape[-2], source.shape[-1]))
     side = 1.0 - 2.0 * (torch.rand(n, 1, 1, generator=g, device=g.device) < 0.5).float()
     x = grid[..., 0] + side * 0.85
     y = grid[..., 1] + uniform((n, 1, 1), -0.7, 0.7, g)
     return sample(source, torch.stack([x, y], -1))
 
 
+def _somewhere_on(masks: Tensor, g: torch.Generator) -> Tensor:
+    """Where close views look: a point on the subject's axis at a random height, so that heads and feet are
+    seen from near as often as the middle; masks uint8 (n, 1, H, W) -> (n, 2), x and y in [-1, 1]."""
+    n, _, h, w = masks.shape
+    on = (masks[:, 0] > 127).float()
+    mass = on.sum((1, 2)).clamp(min=1.0)
+    xs = torch.linspace(-1, 1, w, device=masks.device)
+    ys = torch.linspace(-1, 1, h, device=masks.device)
+    rows = (on.sum(2) > 0).float()  # (n, H)
+    some = rows.sum(1) > 0
+    top = torch.where(some, (ys + 4 * (1 - rows)).amin(1), -torch.ones_like(mass))
+    bottom = torch.where(some, (ys - 4 * (1 - rows)).amax(1), torch.ones_like(mass))
+    x = (on.sum(1) * xs).sum(1) / mass + uniform((n,), -0.15, 0.15, g)
+    return torch.stack([x, top + (bottom - top) * uniform((n,), 0.0, 1.0, g)], 1)
+
+
 @in_full_precision
 def distillation_views(
-    photos: PhotoSet, targets: Tensor, index: Tensor, size: tuple[int, int], mirror: bool, share: float, g: torch.Generator
+    photos: PhotoSet,
+    targets: Tensor,
+    index: Tensor,
+    size: tuple[int, int],
+    mirror: bool,
+    share: float,
+    g: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Draw views of the photos ``index`` with their part maps.
 
     Args:
-        targets: uint8 (N, K, h/4, w/4), posterior inside the foreground; size: (H, W) of the views; share: of the round that is done.
+        targets: uint8 (N, K, h/4, w/4), posterior inside the foreground; size: (H, W) of the views; share: of
+            the round that is done.
 
     Returns:
         photo: normalised (B, 3, H, W); part_map: (B, K + 1, H, W), summing to one.
     """
     assert photos.masks is not None
     b = len(index)
-    source = tuple(photos.images.shape[-2:])
-    n_near, n_far = round(SHARES[0] * b), round((SHARES[1] - SHARES[0]) * b)
+    source = (photos.images.shape[-2], photos.images.shape[-1])
+    n_close, n_near, n_far = (round(share_of * b) for share_of in SHARES)
+    counts = (n_close, n_near, n_far, b - n_close - n_near - n_far)
     grids, steps = [], []
-    for span, n in ((NEAR, n_near), (FAR, n_far), (TURNED, b - n_near - n_far)):
+    for span, n in zip((CLOSE, NEAR, FAR, TURNED), counts, strict=True):
         if n > 0:
             span = eased(span, min(1.0, 0.25 + 0.75 * share / EASY_UNTIL))
             span = span if mirror else WarpRange(**{**span.__dict__, "flip": 0.0})
             grid, step = random_grid(n, size, span, g, source)
+            if span.zoom[0] > 1.0:
+                grid = grid + _somewhere_on(photos.masks[index[:n]], g).view(n, 1, 1, 2)
             grids.append(grid)
             steps.append(step)
     grid, step = torch.cat(grids), torch.cat(steps)
@@ -90,7 +134,8 @@ def distillation_views(
     seen = sample_antialiased(both, grid, step)
     within = inside(grid)
     photo, mask = seen[:, :3], seen[:, 3:] * within
-    # Beyond the frame there is no photo; there, and at times everywhere around the subject, another photo's surroundings appear.
+    # Beyond the frame there is no photo; there, and at times everywhere around the subject, another photo's
+    # surroundings appear.
     around = _surroundings(photos, b, size, g)
     replace = (torch.rand(b, 1, 1, 1, generator=g, device=g.device) < 0.25).float()
     keep = torch.maximum(mask, within * (1 - replace))
@@ -102,13 +147,16 @@ def distillation_views(
 
 
 def soft_dice(probabilities: Tensor, target: Tensor) -> Tensor:
-    """1 - soft Dice overlap, averaged over the channels that the batch shows (Milletari et al., 3DV 2016); both (B, C, H, W)."""
+    """1 - soft Dice overlap, averaged over the channels that the batch shows (Milletari et al., 3DV 2016);
+    both (B, C, H, W)."""
     both = (probabilities * target).sum((0, 2, 3))
     total = (probabilities.square() + target.square()).sum((0, 2, 3))
     return (1 - 2 * both / (total + 1e-3)).mean()
 
 
-def distillation_losses(student: nn.Module, photo: Tensor, part_map: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+def distillation_losses(
+    student: nn.Module, photo: Tensor, part_map: Tensor
+) -> tuple[dict[str, Tensor], Tensor]:
     """Cross-entropy and overlap with soft part maps.
 
     Returns:
@@ -120,13 +168,9 @@ def distillation_losses(student: nn.Module, photo: Tensor, part_map: Tensor) -> 
     return {"cross_entropy": cross_entropy, "overlap": 0.5 * soft_dice(log_p.exp(), part_map)}, logits
 
 
-def background_is_certain(part_map: Tensor) -> Tensor:
-    """Share of pixels whose background posterior is beyond doubt; logged, to see that views keep showing the subject."""
-    return (part_map[:, 0] > 0.95).float().mean()
-
-
-def posterior_inside(student: nn.Module, multiple: int = 1) -> object:
-    """A ``predict`` for :func:`partswap.distillation.targets.part_targets` from a student: its parts, renormalised without background."""
+def posterior_inside(student: nn.Module, multiple: int = 1) -> Callable[[Tensor], Tensor]:
+    """A ``predict`` for :func:`partswap.distillation.targets.part_targets` from a student: its parts,
+    renormalised without background."""
 
     def predict(x: Tensor) -> Tensor:
         logits = student(x).float()[:, 1:]

@@ -16,14 +16,16 @@ from partswap.training.views import WarpRange, random_grid, resize_grid, sample
 STRIDE = 4
 """Part maps of the training photos are kept at a quarter of their size."""
 TURNS = (0.0, -45.0, 45.0, -90.0, 90.0)
-"""Rotations, degrees, at which a photo is offered to the teacher: who lies or bends is upright in one of them."""
+"""Rotations, degrees, at which a photo is offered to the teacher: who lies or bends is upright in one of
+them."""
 TURN_MARGIN = 0.03
 """How much more confident (mean of the largest posterior) the teacher must be to prefer a turned photo."""
 AVERAGED = WarpRange(zoom=(0.8, 1.2), rotate=12.0, shift=0.08, stretch=0.15, flip=0.5)
 
 
 def _turn_grid(degrees: float, n: int, size: tuple[int, int], device: torch.device) -> Tensor:
-    """Grid that turns frames about their centre, shrunk so that nothing of the subject leaves the frame: (n, H, W, 2)."""
+    """Grid that turns frames about their centre, shrunk so that nothing of the subject leaves the frame:
+    (n, H, W, 2)."""
     h, w = size
     a = math.radians(degrees)
     shrink = 1.0 + 0.35 * abs(math.sin(a))
@@ -48,7 +50,13 @@ def _invert_grid(grid: Tensor) -> Tensor:
     return F.affine_grid(theta, [n, 1, h, w], align_corners=False)
 
 
-def _through(predict: Callable[[Tensor], Tensor], photo: Tensor, grid: Tensor, size: tuple[int, int], precision: torch.dtype) -> tuple[Tensor, Tensor]:
+def _through(
+    predict: Callable[[Tensor], Tensor],
+    photo: Tensor,
+    grid: Tensor,
+    size: tuple[int, int],
+    precision: torch.dtype,
+) -> tuple[Tensor, Tensor]:
     """Predict on a warped photo and warp the posterior back.
 
     Returns:
@@ -85,7 +93,8 @@ def part_targets(
 
     Args:
         predict: normalised photos (n, 3, H, W) -> posteriors (n, K, h, w), without background.
-        views: how many random warps are averaged; mirror: mirror images share parts, so average over them too; turn: offer the photo turned first, and keep the turn the teacher is surest of.
+        views: how many random warps are averaged; mirror: mirror images share parts, so average over them
+            too; turn: offer the photo turned first, and keep the turn the teacher is surest of.
 
     Returns:
         uint8 (N, K, H/4, W/4), 255 = certain; each pixel sums to about 255.
@@ -108,8 +117,8 @@ def part_targets(
             better = sure > best
             best = torch.where(better, sure, best)
             upright = torch.where(better.view(-1, 1, 1, 1), grid, upright)
-        total: Tensor | float = 0.0
-        weight: Tensor | float = 1e-4
+        total = photo.new_zeros(())
+        weight = photo.new_full((), 1e-4)
         for _ in range(views):
             jitter, _ = random_grid(n, (h, w), span, g)
             # The random warp looks into the turned frame, which looks into the photo.
@@ -125,7 +134,8 @@ def part_targets(
 
 
 def _compose(outer: Tensor, inner: Tensor) -> Tensor:
-    """The affine grid that looks through ``inner`` and then through ``outer``; both (n, H, W, 2), both affine."""
+    """The affine grid that looks through ``inner`` and then through ``outer``; both (n, H, W, 2), both
+    affine."""
     n, h, w, _ = outer.shape
     xs, ys = 1.0 - 1.0 / w, 1.0 - 1.0 / h
     dx = (outer[:, 0, -1] - outer[:, 0, 0]) / (2 * xs)

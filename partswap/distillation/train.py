@@ -23,7 +23,8 @@ STUDENT_WIDTH = 96
 
 
 def distill(run: Run, model: DiscoveryModel) -> Segmenter:
-    """Stage 2: rounds of distillation; the first learns from the teacher, each later one from the student before it."""
+    """Stage 2: rounds of distillation; the first learns from the teacher, each later one from the student
+    before it."""
     options = run.options
     model.eval()
     student: Segmenter | None = None
@@ -43,7 +44,7 @@ def distill(run: Run, model: DiscoveryModel) -> Segmenter:
         if before is not None:
             fresh.load_state_dict(before.state_dict())
             run.runner.carried = {**module_tensors(model, "discovery"), **module_tensors(before, "previous")}
-        student = _distill_round(run, fresh, targets, number, start)
+        student = distill_round(run, fresh, targets, number, start)
     if student is None:
         assert run.saved is not None
         student = new_student(run)
@@ -64,7 +65,9 @@ def _targets(run: Run, model: DiscoveryModel, student: Segmenter | None, number:
     teacher = (student or model.teacher).eval()
 
     def from_teacher(x: Tensor) -> Tensor:
-        return torch.nn.functional.interpolate(model.teacher(x).float(), scale_factor=2.0, mode="bilinear").softmax(1)
+        return torch.nn.functional.interpolate(
+            model.teacher(x).float(), scale_factor=2.0, mode="bilinear"
+        ).softmax(1)
 
     predict = from_teacher if student is None else posterior_inside(teacher, 4)
     g = step_generator(run.options.seed, 910 + number, 0, run.device)
@@ -79,8 +82,8 @@ def _targets(run: Run, model: DiscoveryModel, student: Segmenter | None, number:
 
 
 def _parameter_groups(student: Segmenter, rate: float) -> list[dict[str, object]]:
-    """Pretrained weights learn slowly. The head learns fast: it has few inputs, and its first task, to know background from the rest
-    by several logits, took hundreds of steps at the common rate."""
+    """Pretrained weights learn slowly. The head learns fast: it has few inputs, and its first task, to know
+    background from the rest by several logits, took hundreds of steps at the common rate."""
     head = list(student.head.parameters())
     known = {id(p) for p in (*head, *student.encoder.parameters())}
     rest = [p for p in student.parameters() if id(p) not in known]
@@ -91,7 +94,7 @@ def _parameter_groups(student: Segmenter, rate: float) -> list[dict[str, object]
     ]
 
 
-def _distill_round(run: Run, student: Segmenter, targets: Tensor, number: int, start: Progress) -> Segmenter:
+def distill_round(run: Run, student: Segmenter, targets: Tensor, number: int, start: Progress) -> Segmenter:
     options = run.options
     average = MovingAverage(student)
     if options.compile:
@@ -106,8 +109,8 @@ def _distill_round(run: Run, student: Segmenter, targets: Tensor, number: int, s
         return losses, {k: v.detach() for k, v in losses.items()}
 
     stage = Stage(
-        f"distillation{number}", number, run.budget(number), options.batch, len(run.photos), student, average, student,
-        [adamw(groups, options.rate)], step, lambda path: _student_sheet(run, average.module, path),
+        f"distillation{number}", number, run.budget(number), options.batch, len(run.photos), student, average,
+        student, [adamw(groups, options.rate)], step, lambda path: _student_sheet(run, average.module, path),
     )  # fmt: skip
     run.restore(stage, start)
     run.runner.run(stage, start)
@@ -116,7 +119,8 @@ def _distill_round(run: Run, student: Segmenter, targets: Tensor, number: int, s
 
 
 def _on_cpu(g: torch.Generator) -> torch.Generator:
-    """A generator on the CPU with the same seed: for choices that Python makes, without waiting for the device."""
+    """A generator on the CPU with the same seed: for choices that Python makes, without waiting for the
+    device."""
     return torch.Generator().manual_seed(g.initial_seed() % (2**63 - 1))
 
 

@@ -10,7 +10,8 @@ from partswap.nets.segmenter import Segmenter
 
 
 def build_student(config: Mapping[str, Any]) -> Segmenter:
-    """``{"backbone": str, "parts": K, "width": int}`` -> a student with random weights; raises UsageError for an unknown backbone."""
+    """``{"backbone": str, "parts": K, "width": int}`` -> a student with random weights; raises UsageError for
+    an unknown backbone."""
     return Segmenter(str(config["backbone"]), int(config["parts"]), int(config["width"]))
 
 

@@ -52,7 +52,9 @@ class PartDecoder(nn.Module):
     def __init__(self, parts: int, code: int, width: int) -> None:
         super().__init__()
         self.mix = conv_norm_act(code, width, 3)
-        self.refine = nn.Sequential(nn.Conv2d(width, 4 * width, 1), nn.PixelShuffle(2), conv_norm_act(width, width, 3))
+        self.refine = nn.Sequential(
+            nn.Conv2d(width, 4 * width, 1), nn.PixelShuffle(2), conv_norm_act(width, width, 3)
+        )
         self.head = nn.Conv2d(width, parts, 1)
 
     def forward(self, code: Tensor) -> Tensor:
@@ -72,7 +74,9 @@ class Critic(nn.Module):
             nn.Conv2d(code, width // 2, 3, 2, 1), nn.ReLU(), nn.Conv2d(width // 2, width, 3, 2, 1), nn.ReLU()
         )
         self.shape_vector = nn.Linear(width * 4, width)
-        self.appearance_vector = nn.Sequential(nn.Linear(parts * appearance, width), nn.ReLU(), nn.Linear(width, width))
+        self.appearance_vector = nn.Sequential(
+            nn.Linear(parts * appearance, width), nn.ReLU(), nn.Linear(width, width)
+        )
         self.judge = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), nn.Linear(width, 1))
 
     def forward(self, code: Tensor, appearance: Tensor) -> Tensor:

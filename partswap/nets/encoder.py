@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import torch
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -14,14 +15,15 @@ MULTIPLE = 32
 class StaticSameConv2d(nn.Conv2d):
     """TensorFlow's "same" padding for inputs whose sides are multiples of the stride.
 
-    timm computes this padding from the input size in every forward pass, which breaks graphs apart when they are exported with
-    dynamic shapes. For sides that are multiples of 32 the padding is a constant: ``k - s`` in all, the odd pixel at the end.
+    timm computes this padding from the input size in every forward pass, which breaks graphs apart when they
+    are exported with dynamic shapes. For sides that are multiples of 32 the padding is a constant: ``k - s``
+    in all, the odd pixel at the end.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', H / stride, W / stride)."""
         (kh, kw), (sh, sw), (dh, dw) = self.kernel_size, self.stride, self.dilation
-        ph, pw = (kh - 1) * dh + 1 - sh, (kw - 1) * dw + 1 - sw
+        ph, pw = max(0, (kh - 1) * dh + 1 - sh), max(0, (kw - 1) * dw + 1 - sw)
         x = F.pad(x, (pw // 2, pw - pw // 2, ph // 2, ph - ph // 2))
         return F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
@@ -57,8 +59,9 @@ class Encoder(nn.Module):
                 "try --backbone tf_efficientnet_lite0"
             ) from error
         _make_padding_static(self.body)
-        self.channels: list[int] = self.body.feature_info.channels()
-        strides = tuple(self.body.feature_info.reduction())
+        info: Any = self.body.feature_info
+        self.channels: list[int] = info.channels()
+        strides = tuple(info.reduction())
         if strides != STRIDES[:levels]:
             from partswap.errors import UsageError
 
@@ -68,11 +71,14 @@ class Encoder(nn.Module):
             )
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Normalised photos (B, 3, H, W), sides multiples of 32 -> one (B, C_i, H / s_i, W / s_i) per stride."""
+        """Normalised photos (B, 3, H, W), sides multiples of 32 -> one (B, C_i, H / s_i, W / s_i) per
+        stride."""
         return self.body(x)
 
 
-def conv_norm_act(inputs: int, outputs: int, kernel: int = 3, groups: int = 1, stride: int = 1) -> nn.Sequential:
+def conv_norm_act(
+    inputs: int, outputs: int, kernel: int = 3, groups: int = 1, stride: int = 1
+) -> nn.Sequential:
     """Convolution, batch normalisation and ReLU, the block that every decoder here is made of."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
@@ -84,9 +90,3 @@ def conv_norm_act(inputs: int, outputs: int, kernel: int = 3, groups: int = 1, s
 def upsample_to(x: Tensor, like: Tensor) -> Tensor:
     """Bilinear (B, C, h, w) -> (B, C, H, W), the size of ``like``."""
     return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
-
-
-@torch.no_grad()
-def count_parameters(module: nn.Module) -> int:
-    """Number of learned scalars."""
-    return sum(p.numel() for p in module.parameters())

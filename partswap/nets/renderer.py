@@ -44,8 +44,9 @@ def pool_appearance(features: Tensor, part_map: Tensor) -> Tensor:
 class Renderer(nn.Module):
     """Part map + appearance codes -> picture.
 
-    The decoder is weak on purpose (a handful of 3x3 convolutions, no way to see the photo): whatever it gets right, it must have
-    learned from *where* each part is and *what* it looks like, and so the parts have to carry the meaning.
+    The decoder is weak on purpose (a handful of 3x3 convolutions, no way to see the photo): whatever it gets
+    right, it must have learned from *where* each part is and *what* it looks like, and so the parts have to
+    carry the meaning.
 
     Args:
         parts: K.
@@ -69,7 +70,8 @@ class Renderer(nn.Module):
         return pool_appearance(features, parts)
 
     def decode(self, part_map: Tensor, codes: Tensor) -> Tensor:
-        """Part maps (B, K + 1, h, w) and codes (B, K, A) -> pictures (B, 3, 2h, 2w), normalised like the photos."""
+        """Part maps (B, K + 1, h, w) and codes (B, K, A) -> pictures (B, 3, 2h, 2w), normalised like the
+        photos."""
         vectors = self.project(codes) + self.identity  # (B, K, width)
         vectors = torch.cat([self.background.expand(len(codes), 1, -1).to(vectors.dtype), vectors], 1)
         painted = torch.einsum("bkhw,bkc->bchw", part_map.to(vectors.dtype), vectors)

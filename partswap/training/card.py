@@ -11,7 +11,9 @@ from partswap.checkpoint.config import Config
 from partswap.training.options import TrainOptions
 
 
-def training_record(options: TrainOptions, photos: int, device: torch.device, seconds: float) -> dict[str, Any]:
+def training_record(
+    options: TrainOptions, photos: int, device: torch.device, seconds: float
+) -> dict[str, Any]:
     """Everything needed to repeat a run, as JSON values (no paths of the machine that ran it)."""
     from importlib.metadata import PackageNotFoundError, version
 

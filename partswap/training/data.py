@@ -25,7 +25,8 @@ class PhotoSet:
     """All photos of a training run in memory.
 
     Attributes:
-        images: uint8 (N, 3, H, W), RGB, fitted into the frame with their aspect kept; the rest repeats the photo's edge.
+        images: uint8 (N, 3, H, W), RGB, fitted into the frame with their aspect kept; the rest repeats the
+            photo's edge.
         masks: uint8 (N, 1, H, W), 255 where the foreground is; None until it is given or estimated.
         inside: uint8 (N, 1, H, W), 1 where the photo is, 0 where its edge was repeated.
         partners: int64 (N,), another photo of the same thing, or the photo itself.
@@ -47,12 +48,20 @@ class PhotoSet:
         """The same set on another device."""
         masks = None if self.masks is None else self.masks.to(device)
         return PhotoSet(
-            self.images.to(device), masks, self.inside.to(device), self.partners.to(device), self.names, self.skipped
+            self.images.to(device),
+            masks,
+            self.inside.to(device),
+            self.partners.to(device),
+            self.names,
+            self.skipped,
         )
 
 
-def _letterbox(image: NDArray[np.uint8], size: tuple[int, int]) -> tuple[NDArray[np.uint8], tuple[int, int, int, int]]:
-    """Fit (h, w[, 3]) into ``size``, centred, edges repeated; returns the picture and the photo's box (y0, y1, x0, x1)."""
+def _letterbox(
+    image: NDArray[np.uint8], size: tuple[int, int]
+) -> tuple[NDArray[np.uint8], tuple[int, int, int, int]]:
+    """Fit (h, w[, 3]) into ``size``, centred, edges repeated; returns the picture and the photo's box (y0,
+    y1, x0, x1)."""
     from PIL import Image
 
     height, width = size
@@ -82,13 +91,18 @@ def _read_one(
 
 
 def _find_masks(paths: Sequence[Path], root: Path, folder: Path) -> list[Path | None]:
-    """The mask of each photo: same relative path or, failing that, the same stem anywhere under ``folder``."""
+    """The mask of each photo: same relative path or, failing that, the same stem anywhere under
+    ``folder``."""
     candidates = list_images(folder)
     by_relative = {p.relative_to(folder).with_suffix("").as_posix(): p for p in candidates}
     by_stem = {p.stem: p for p in candidates}
-    found = [by_relative.get(p.relative_to(root).with_suffix("").as_posix()) or by_stem.get(p.stem) for p in paths]
+    found = [
+        by_relative.get(p.relative_to(root).with_suffix("").as_posix()) or by_stem.get(p.stem) for p in paths
+    ]
     if not any(found):
-        raise UsageError(f"no mask in {folder} has the stem of a photo in {root}; masks must be named like their photos.")
+        raise UsageError(
+            f"no mask in {folder} has the stem of a photo in {root}; masks must be named like their photos."
+        )
     return found
 
 
@@ -105,7 +119,9 @@ def _read_pairs(file: Path, names: Sequence[str]) -> list[str | None]:
     keys = ((n, Path(n).name, Path(n).with_suffix("").as_posix(), Path(n).stem) for n in names)
     found = [next((groups[k] for k in key if k in groups), None) for key in keys]
     if not any(found):
-        raise UsageError(f"no file named in {file} is among the photos; the column 'file' holds names or stems.")
+        raise UsageError(
+            f"no file named in {file} is among the photos; the column 'file' holds names or stems."
+        )
     return found
 
 
@@ -122,6 +138,13 @@ def _partners(groups: Sequence[str | None]) -> Tensor:
     return partners
 
 
+def _without(paths: Sequence[Path], root: Path, ignore: Sequence[Path]) -> list[Path]:
+    """``paths`` less those in the folders ``ignore`` that lie inside ``root``."""
+    folders = [f.resolve() for f in ignore if f.resolve() != root.resolve()]
+    folders = [f for f in folders if f.is_relative_to(root.resolve())]
+    return [p for p in paths if not any(p.resolve().is_relative_to(f) for f in folders)]
+
+
 def load_photos(
     root: Path,
     size: tuple[int, int],
@@ -129,6 +152,7 @@ def load_photos(
     masks: Path | None = None,
     pairs: Path | None = None,
     group_by_folder: bool = False,
+    ignore: Sequence[Path] = (),
     workers: int = 4,
     report: Callable[[int, int], None] | None = None,
 ) -> PhotoSet:
@@ -139,6 +163,7 @@ def load_photos(
         masks: folder of foreground masks with the photos' stems; photos without one are left out.
         pairs: CSV with the columns ``group,file``: photos of one group show the same thing.
         group_by_folder: photos in one folder show the same thing.
+        ignore: folders whose pictures are no photos, wherever they lie: a run's sheets, masks.
         report: called with (done, total) after each photo.
 
     Raises:
@@ -146,7 +171,7 @@ def load_photos(
     """
     if not root.is_dir():
         raise UsageError(f"{root} is not a folder; give train a folder of photos.")
-    paths = list_images(root)
+    paths = _without(list_images(root), root, ignore)
     mask_paths: Sequence[Path | None] = [None] * len(paths)
     if masks is not None and paths:
         mask_paths = _find_masks(paths, root, masks)
@@ -173,8 +198,14 @@ def load_photos(
             if mask is not None:
                 mask_list.append(mask)
     if len(images) < MIN_PHOTOS:
-        why = f"; {len(skipped)} could not be used, the first: {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
-        raise UsageError(f"{root} holds {len(images)} readable photos, and training needs at least {MIN_PHOTOS}{why}.")
+        why = (
+            f"; {len(skipped)} could not be used, the first: {skipped[0][0]}: {skipped[0][1]}"
+            if skipped
+            else ""
+        )
+        raise UsageError(
+            f"{root} holds {len(images)} readable photos, and training needs at least {MIN_PHOTOS}{why}."
+        )
     groups: list[str | None] = [None] * len(names)
     if pairs is not None:
         groups = _read_pairs(pairs, names)
@@ -182,4 +213,6 @@ def load_photos(
         groups = [Path(n).parent.as_posix() for n in names]
     stack = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
     mask_stack = torch.from_numpy(np.stack(mask_list)).unsqueeze(1) if mask_list else None
-    return PhotoSet(stack, mask_stack, torch.from_numpy(np.stack(insides)).unsqueeze(1), _partners(groups), names, skipped)
+    return PhotoSet(
+        stack, mask_stack, torch.from_numpy(np.stack(insides)).unsqueeze(1), _partners(groups), names, skipped
+    )

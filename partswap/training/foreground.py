@@ -1,10 +1,12 @@
 """Foreground masks from the photos alone, for folders that have none.
 
-What is photographed tends to be in the middle, and what reaches the border tends to be background (the prior of PDiscoFormer, Aniraj et
-al., ECCV 2024, and of saliency before it). Three steps make masks of that, without any label:
+What is photographed tends to be in the middle, and what reaches the border tends to be background (the prior
+of PDiscoFormer, Aniraj et al., ECCV 2024, and of saliency before it). Three steps make masks of that, without
+any label:
 
-1. Over all photos, a logistic regression on frozen features learns to tell the middle from the border, and learns again, a few times,
-   from its own judgement together with the prior: features that occur at borders as well lose their say.
+1. Over all photos, a logistic regression on frozen features learns to tell the middle from the border, and
+   learns again, a few times, from its own judgement together with the prior: features that occur at borders
+   as well lose their say.
 2. In each photo, GrabCut (Rother et al., SIGGRAPH 2004) snaps that judgement to the colours of this photo.
 3. The student, later, averages over the masks of all photos, which removes errors that are not systematic.
 """
@@ -57,7 +59,8 @@ def place_prior(inside: Tensor) -> Tensor:
     y, x = centred(ys, rows, 2).expand(n, 1, h, w), centred(xs, columns, 3).expand(n, 1, h, w)
     radius = ((x / PRIOR_WIDTH[0]).square() + (y / PRIOR_WIDTH[1]).square()).sqrt()
     odds = (4.0 * (1.0 - radius)).clamp(-4.0, 2.0)
-    # Photos often cut their subject at the bottom, seldom at the sides: only the sides and the top are surely background.
+    # Photos often cut their subject at the bottom, seldom at the sides: only the sides and the top are surely
+    # background.
     border = (x.abs() > 0.92) | (y < -0.96)
     return torch.where(border | ~on, torch.full_like(odds, -4.0), odds)
 
@@ -112,7 +115,9 @@ def foreground_odds(features: Tensor, prior: Tensor, g: torch.Generator, rounds:
     return odds.view(n, 1, h, w)
 
 
-def _snap(image: NDArray[np.uint8], probability: NDArray[np.float32], inside: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _snap(
+    image: NDArray[np.uint8], probability: NDArray[np.float32], inside: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
     """Step 2: GrabCut from a probability map; (H, W, 3), (H, W), (H, W) -> mask 0 or 255 (H, W)."""
     cv2 = opencv()
     seeds = np.full(probability.shape, cv2.GC_PR_BGD, np.uint8)
@@ -125,7 +130,14 @@ def _snap(image: NDArray[np.uint8], probability: NDArray[np.float32], inside: ND
     cv2.setRNGSeed(0)
     models = np.zeros((1, 65)), np.zeros((1, 65))
     try:
-        cv2.grabCut(np.ascontiguousarray(image[..., ::-1]), seeds, None, *models, GRABCUT_ROUNDS, cv2.GC_INIT_WITH_MASK)
+        cv2.grabCut(
+            np.ascontiguousarray(image[..., ::-1]),
+            seeds,
+            None,
+            *models,
+            GRABCUT_ROUNDS,
+            cv2.GC_INIT_WITH_MASK,
+        )
     except cv2.error:  # a flat photo gives it no colours to tell apart
         return guess
     mask = np.where((seeds & 1) == 1, 255, 0).astype(np.uint8)
@@ -147,7 +159,8 @@ def estimate_masks(
         uint8 (N, 1, H, W), 0 or 255, on the photos' device.
     """
     size = (photos.images.shape[-2], photos.images.shape[-1])
-    small = (size[0] // 2, size[1] // 2)  # GrabCut at half size: four times faster, and its borders are no finer than that anyway
+    # GrabCut at half size: four times faster, and its borders are no finer than that anyway.
+    small = (size[0] // 2, size[1] // 2)
     features = _features(photos, frozen)
     inside = F.interpolate(photos.inside.float(), size=features.shape[-2:], mode="area")
     prior = place_prior(inside)
@@ -159,8 +172,12 @@ def estimate_masks(
         if number > 0:  # learn from what GrabCut found, then let it look again
             seen = F.interpolate(masks, size=features.shape[-2:], mode="area").to(prior.device)
             odds = foreground_odds(features, 0.3 * prior + 6.0 * (seen - 0.5), g, rounds=1)
-        probability = torch.sigmoid(F.interpolate(odds, size=small, mode="bilinear", align_corners=False))[:, 0]
-        masks = _snap_all(images, probability, within, workers, lambda s, n=number: report((n + s) / ALTERNATIONS, "masks"))
+        probability = F.interpolate(odds, size=small, mode="bilinear", align_corners=False).sigmoid()[:, 0]
+
+        def part_done(share: float, before: int = number) -> None:
+            report((before + share) / ALTERNATIONS, "masks")
+
+        masks = _snap_all(images, probability, within, workers, part_done)
     full = F.interpolate(masks, size=size, mode="bilinear", align_corners=False)
     return (full > 0.5).to(torch.uint8).mul(255).to(photos.images.device)
 

@@ -1,4 +1,5 @@
-"""The loop that both stages run in: schedule, precision, averaging, saving, stopping, and finding the step that broke."""
+"""The loop that both stages run in: schedule, precision, averaging, saving, stopping, and finding the step
+that broke."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ WARM_UP = 0.03
 CLIP = 5.0
 
 
-class Interrupted(PartswapError):
+class Interrupted(PartswapError):  # noqa: N818 (not an error: somebody asked)
     """The run was asked to stop; its state is saved."""
 
     exit_code = 130
@@ -53,7 +54,8 @@ class Budget:
 
 
 def learning_rate(share: float) -> float:
-    """Factor on the learning rate: a short linear warm-up, then a cosine to 1 % (Loshchilov and Hutter 2017)."""
+    """Factor on the learning rate: a short linear warm-up, then a cosine to 1 % (Loshchilov and Hutter
+    2017)."""
     if share < WARM_UP:
         return max(share / WARM_UP, 0.02)
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (share - WARM_UP) / (1 - WARM_UP)))
@@ -71,7 +73,8 @@ class Stage:
         name: for the log; number: position in the plan, part of every step's seed.
         model: everything with a state; averaged: the module of which a moving average is kept.
         optimizers: stepped in turn after one backward pass.
-        step: computes the losses of a batch; after_step: called with the values once the optimizers have stepped.
+        step: computes the losses of a batch; after_step: called with the values once the optimizers have
+            stepped.
         sheet: writes a picture sheet to the path it is given.
     """
 
@@ -152,9 +155,13 @@ class Runner:
                     self._show(stage, progress, numbers, speed)
                 progress.elapsed += time.monotonic() - started
                 if stopping():
+                    broken.complain(stage.name)  # a broken state must not replace a sound one
                     self.save(stage, progress)
-                    raise Interrupted("stopped; the state is saved, the same command with --resume goes on from here.")
+                    raise Interrupted(
+                        "stopped; the state is saved, the same command with --resume goes on from here."
+                    )
                 if time.monotonic() - saved > self.save_every:
+                    broken.complain(stage.name)
                     self.save(stage, progress)
                     saved = time.monotonic()
                 if time.monotonic() - drawn > self.sheet_every:
@@ -165,7 +172,8 @@ class Runner:
             stage.sheet(self.folder / "sheets" / f"{stage.name}-{progress.step:06d}.jpg")
 
     def one_step(self, stage: Stage, progress: Progress) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """One update of everything the stage trains; returns its losses and values. Waits for the device nowhere."""
+        """One update of everything the stage trains; returns its losses and values. Waits for the device
+        nowhere."""
         share = stage.budget.share(progress)
         g = step_generator(self.seed, stage.number, progress.step, self.device)
         factor = learning_rate(share)
@@ -190,14 +198,27 @@ class Runner:
 
     def _show(self, stage: Stage, progress: Progress, numbers: dict[str, float], speed: float) -> None:
         main = ("reconstruction", "equivariance", "total_variation", "cross_entropy", "overlap")
-        short = {"reconstruction": "rec", "equivariance": "equiv", "total_variation": "tv", "cross_entropy": "ce", "overlap": "dice"}
+        short = {
+            "reconstruction": "rec",
+            "equivariance": "equiv",
+            "total_variation": "tv",
+            "cross_entropy": "ce",
+            "overlap": "dice",
+        }
         words = " ".join(f"{short[k]} {numbers[k]:.3f}" for k in main if k in numbers)
         self.log.advance(stage.budget.share(progress), f"{speed:.0f} images/s {words}")
-        self.log.record(stage.name, progress.step, numbers, images_per_second=round(speed, 1), share=round(stage.budget.share(progress), 4))
+        self.log.record(
+            stage.name,
+            progress.step,
+            numbers,
+            images_per_second=round(speed, 1),
+            share=round(stage.budget.share(progress), 4),
+        )
 
 
 class _FirstBroken:
-    """Remembers, on the device and without waiting for it, the first step at which each term was not finite."""
+    """Remembers, on the device and without waiting for it, the first step at which each term was not
+    finite."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -218,7 +239,8 @@ class _FirstBroken:
             step = min(found.values())
             names = ", ".join(sorted(n for n, s in found.items() if s == step))
             raise PartswapError(
-                f"{stage} broke at step {step + 1}: {names} is not finite; resume from the last state with --precision fp32."
+                f"{stage} broke at step {step + 1}: {names} is not finite; "
+                "resume from the last state with --precision fp32."
             )
 
 

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from partswap.discovery.terms import Terms
 from partswap.errors import DeviceError, UsageError
 
 DEFAULT_STEPS = 3000
+PRECISIONS = ("auto", "fp32", "bf16")
 MINUTES_TO_DISCOVERY = 0.4
 """Of a time budget, the share of stage 1; the rest goes to the rounds of stage 2."""
 
@@ -19,9 +21,11 @@ class TrainOptions:
 
     Attributes:
         data: folder tree of photos; out: folder of the run (``out/model`` is the checkpoint).
-        size: (H, W) of the training frame, multiples of 32; steps: of discovery; distill_steps: of each round of distillation.
+        size: (H, W) of the training frame, multiples of 32; steps: of discovery; distill_steps: of each round
+            of distillation.
         minutes: a time budget instead of steps; rounds: of distillation, each learning from the one before.
         row, without: terms of the objective (see partswap.discovery.terms).
+        save_seconds: at most this much of a run is lost when it is killed.
     """
 
     data: Path
@@ -50,25 +54,55 @@ class TrainOptions:
     workers: int = 4
     name: str = "model"
     quiet: bool = False
+    save_seconds: float = 120.0
 
     def check(self) -> None:
         """Raises UsageError for values that cannot work."""
         if not 2 <= self.parts <= 64:
             raise UsageError(f"--parts must be between 2 and 64, not {self.parts}.")
         if any(s % 32 or not 64 <= s <= 1024 for s in self.size):
-            raise UsageError(f"--size must be two multiples of 32 between 64 and 1024, not {self.size[0]}x{self.size[1]}.")
-        if min(self.steps, self.distill_steps, self.batch, self.rounds) < 1 or (self.minutes is not None and self.minutes <= 0):
-            raise UsageError("--steps, --distill-steps, --rounds, --batch and --minutes must be positive.")
+            raise UsageError(
+                f"--size must be two multiples of 32 between 64 and 1024, not {self.size[0]}x{self.size[1]}."
+            )
+        counts = (self.steps, self.distill_steps, self.batch, self.rounds)
+        amounts = (self.rate, self.save_seconds, 1.0 if self.minutes is None else self.minutes)
+        if min(counts) < 1 or not all(0 < a < float("inf") for a in amounts):
+            raise UsageError(
+                "--steps, --distill-steps, --rounds, --batch, --rate, --minutes and --save-every "
+                "must be positive."
+            )
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"--precision is one of {', '.join(PRECISIONS)}, not '{self.precision}'.")
+        Terms.parse(self.row, self.without)
         if self.batch < 4:
             raise UsageError("--batch must be at least 4: parts are compared between the photos of a batch.")
         if self.pairs is not None and self.group_by_folder:
-            raise UsageError("--pairs and --group-by both say which photos belong together; give one of them.")
+            raise UsageError(
+                "--pairs and --group-by both say which photos belong together; give one of them."
+            )
 
     def fingerprint(self) -> dict[str, Any]:
         """What a resumed run must repeat, as JSON values; paths and hardware may change."""
-        same = ("parts", "backbone", "steps", "distill_steps", "minutes", "rounds", "batch", "rate", "mirror", "row", "seed")
+        same = (
+            "parts",
+            "backbone",
+            "steps",
+            "distill_steps",
+            "minutes",
+            "rounds",
+            "batch",
+            "rate",
+            "mirror",
+            "row",
+            "seed",
+        )
         found: dict[str, Any] = {k: getattr(self, k) for k in same}
-        return {**found, "size": list(self.size), "without": list(self.without), "masks": self.masks is not None}
+        return {
+            **found,
+            "size": list(self.size),
+            "without": list(self.without),
+            "masks": self.masks is not None,
+        }
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -80,14 +114,16 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def training_device(choice: str) -> str:
-    """``auto`` -> cuda where it is, else cpu; a CUDA device that was asked for and is not there raises DeviceError."""
+    """``auto`` -> cuda where it is, else cpu; a CUDA device that was asked for and is not there raises
+    DeviceError."""
     import torch
 
     if choice == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if choice.startswith("cuda") and not torch.cuda.is_available():
         raise DeviceError(
-            "CUDA was asked for, but PyTorch sees no GPU here; install a CUDA build of torch and a driver, or give --device cpu."
+            "CUDA was asked for, but PyTorch sees no GPU here; "
+            "install a CUDA build of torch and a driver, or give --device cpu."
         )
     if choice != "cpu" and not choice.startswith("cuda"):
         raise DeviceError(f"--device is auto, cpu, cuda or cuda:N, not '{choice}'.")

@@ -15,7 +15,9 @@ def _from_file(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     if path.suffix != ".safetensors":
-        raise ModelError(f"{path} is not a .safetensors file; pickled weights are refused, convert them first.")
+        raise ModelError(
+            f"{path} is not a .safetensors file; pickled weights are refused, convert them first."
+        )
     try:
         return load_file(str(path))
     except (OSError, SafetensorError) as error:
@@ -42,7 +44,8 @@ def pretrained_weights(choice: str, backbone: str) -> dict[str, Tensor] | None:
 
 
 def load_into(encoder: Encoder, weights: dict[str, Tensor] | None) -> None:
-    """Fill an encoder; weights that it has no use for (the classifier) are left out, but none that it needs may be missing.
+    """Fill an encoder; weights that it has no use for (the classifier) are left out, but none that it needs
+    may be missing.
 
     Raises:
         ModelError: the weights belong to another encoder.
@@ -55,7 +58,7 @@ def load_into(encoder: Encoder, weights: dict[str, Tensor] | None) -> None:
     wrong = [k for k, v in given.items() if own[k].shape != v.shape]
     if missing or wrong:
         raise ModelError(
-            f"the pretrained weights do not fit the encoder: {len(missing)} tensors missing, {len(wrong)} of another shape "
-            f"(first: {(missing + wrong)[0]}); check --backbone against --pretrained."
+            f"the pretrained weights do not fit the encoder: {len(missing)} tensors missing, {len(wrong)} of "
+            f"another shape (first: {(missing + wrong)[0]}); check --backbone against --pretrained."
         )
     encoder.body.load_state_dict({**own, **given}, strict=True)

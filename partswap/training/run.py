@@ -19,8 +19,10 @@ class Run:
     """A run under way.
 
     Attributes:
-        photos: on the device, with masks from the start or estimated; weights: ImageNet weights of the encoder, if any.
+        photos: on the device, with masks from the start or estimated; weights: ImageNet weights of the
+            encoder, if any.
         saved: tensors and place of the run that is resumed.
+        discovery_share: of a time budget, the share of stage 1.
     """
 
     options: TrainOptions
@@ -28,6 +30,7 @@ class Run:
     photos: PhotoSet
     weights: dict[str, Tensor] | None
     saved: tuple[dict[str, Tensor], Progress] | None
+    discovery_share: float = MINUTES_TO_DISCOVERY
 
     @property
     def device(self) -> torch.device:
@@ -39,20 +42,21 @@ class Run:
         if self.saved is None:
             return Progress(number)
         progress = self.saved[1]
-        return None if progress.stage > number else (progress if progress.stage == number else Progress(number))
+        return (
+            None if progress.stage > number else (progress if progress.stage == number else Progress(number))
+        )
 
     def restore(self, stage: Stage, progress: Progress) -> None:
         """Give a stage the state that was saved in it, if it was."""
         if self.saved is not None and self.saved[1].stage == stage.number and progress.step > 0:
             stage.restore(self.saved[0])
 
-
     def budget(self, number: int) -> Budget:
         """Stage 0 is discovery, stages 1.. are rounds of distillation."""
         options = self.options
         if options.minutes is None:
             return Budget(steps=options.steps if number == 0 else options.distill_steps)
-        share = MINUTES_TO_DISCOVERY if number == 0 else (1 - MINUTES_TO_DISCOVERY) / options.rounds
+        share = self.discovery_share if number == 0 else (1 - self.discovery_share) / options.rounds
         return Budget(seconds=options.minutes * 60 * share)
 
     def sheet_rows(self) -> Tensor:

@@ -1,4 +1,5 @@
-"""Picture sheets that show where a run is: photo | part map | reconstruction | appearance swapped with a neighbour."""
+"""Picture sheets that show where a run is: photo | part map | reconstruction | appearance swapped with a
+neighbour."""
 
 from __future__ import annotations
 
@@ -31,15 +32,21 @@ def write_sheet(path: Path, photo: Tensor, part_map: Tensor, columns: dict[str, 
     """Write one row per photo.
 
     Args:
-        photo: normalised (B, 3, H, W); part_map: (B, K + 1, h, w); columns: further pictures (B, 3, ?, ?) by heading.
+        photo: normalised (B, 3, H, W); part_map: (B, K + 1, h, w); columns: further pictures (B, 3, ?, ?) by
+            heading.
     """
     size = (photo.shape[-2], photo.shape[-1])
     colours = palette(part_map.shape[1] - 1)
     full = F.interpolate(part_map.float(), size=size, mode="bilinear", align_corners=False)
     pictures = to_pictures(photo)
     maps = [colorize(labels, colours) for labels in to_labels(full)]
-    blended = [np.where(m.any(-1, keepdims=True), p // 3 + (m // 3) * 2, p) for p, m in zip(pictures, maps, strict=True)]
-    more = {name: to_pictures(F.interpolate(x.float(), size=size, mode="bilinear")) for name, x in columns.items()}
+    blended = [
+        np.where(m.any(-1, keepdims=True), p // 3 + (m // 3) * 2, p)
+        for p, m in zip(pictures, maps, strict=True)
+    ]
+    more = {
+        name: to_pictures(F.interpolate(x.float(), size=size, mode="bilinear")) for name, x in columns.items()
+    }
     rows = [[pictures[i], blended[i], *(v[i] for v in more.values())] for i in range(len(pictures))]
     headings = ["photo", "parts", *more]
     if len(rows) > 4:  # two photos side by side keep the sheet from growing tall

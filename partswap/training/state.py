@@ -1,4 +1,5 @@
-"""The state of a run on disk: one safetensors file, replaced as a whole, so that a half-written one is never seen."""
+"""The state of a run on disk: one safetensors file, replaced as a whole, so that a half-written one is never
+seen."""
 
 from __future__ import annotations
 
@@ -31,7 +32,9 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str
     """The optimizer's moments as named tensors (parameters by position)."""
     state = optimizer.state_dict()["state"]
     return {
-        f"{prefix}.{i}.{name}": torch.as_tensor(value) for i, entry in state.items() for name, value in entry.items()
+        f"{prefix}.{i}.{name}": torch.as_tensor(value)
+        for i, entry in state.items()
+        for name, value in entry.items()
     }
 
 
@@ -55,7 +58,9 @@ def module_tensors(module: nn.Module, prefix: str) -> dict[str, Tensor]:
 def restore_module(module: nn.Module, tensors: dict[str, Tensor], prefix: str) -> None:
     """Put parameters and buffers back, strictly."""
     start = prefix + "."
-    module.load_state_dict({k[len(start) :]: v for k, v in tensors.items() if k.startswith(start)}, strict=True)
+    module.load_state_dict(
+        {k[len(start) :]: v for k, v in tensors.items() if k.startswith(start)}, strict=True
+    )
 
 
 def save_state(path: Path, tensors: dict[str, Tensor], progress: Progress, options: dict[str, Any]) -> None:
@@ -85,11 +90,16 @@ def load_state(path: Path, options: dict[str, Any]) -> tuple[dict[str, Tensor], 
         progress = Progress(**json.loads(metadata["progress"]))
         before = json.loads(metadata["options"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"the training state {path} cannot be read ({error}); start again without --resume.") from error
+        raise UsageError(
+            f"the training state {path} cannot be read ({error}); start again without --resume."
+        ) from error
     changed = sorted(k for k in before.keys() | options.keys() if before.get(k) != options.get(k))
     if changed:
         what = ", ".join(f"{k} (was {before.get(k)!r}, now {options.get(k)!r})" for k in changed)
-        raise UsageError(f"the run in {path.parent} had other options: {what}; repeat them, or start anew in another --out.")
+        raise UsageError(
+            f"the run in {path.parent} had other options: {what}; "
+            "repeat them, or start anew in another --out."
+        )
     return tensors, progress
 
 

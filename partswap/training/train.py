@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from partswap.checkpoint.config import Config
 from partswap.checkpoint.format import write_checkpoint
@@ -37,6 +38,17 @@ def train(options: TrainOptions) -> Path:
         Interrupted: it was asked to stop; the state is saved.
     """
     options.check()
+    weights = pretrained_weights(options.pretrained, options.backbone)
+    with RunLog(options.out, quiet=options.quiet) as log:
+        run = open_run(options, log, weights)
+        started = time.monotonic()
+        model = discover(run)
+        student = distill(run, model)
+        return _finish(run, model, student, time.monotonic() - started)
+
+
+def open_run(options: TrainOptions, log: RunLog, weights: dict[str, Tensor] | None) -> Run:
+    """Read the photos and, for a resumed run, its state. Raises UsageError and DeviceError."""
     state_file = options.out / "state" / "state.safetensors"
     if state_file.exists() and not options.resume:
         raise UsageError(f"{options.out} holds a run already; go on with --resume, or choose another --out.")
@@ -44,20 +56,19 @@ def train(options: TrainOptions) -> Path:
     torch.manual_seed(options.seed)
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    weights = pretrained_weights(options.pretrained, options.backbone)
-    with RunLog(options.out, quiet=options.quiet) as log:
-        photos = _read_photos(options, log).to(device)
-        saved = load_state(state_file, options.fingerprint()) if options.resume and state_file.exists() else None
-        precision = options.precision
-        bf16 = precision == "bf16" or (precision == "auto" and device.type == "cuda")
-        runner = Runner(
-            device, options.seed, torch.bfloat16 if bf16 else torch.float32, log, options.out, options.fingerprint()
-        )
-        run = Run(options, runner, photos, weights, saved)
-        started = time.monotonic()
-        model = discover(run)
-        student = distill(run, model)
-        return _finish(run, model, student, time.monotonic() - started)
+    photos = _read_photos(options, log).to(device)
+    saved = load_state(state_file, options.fingerprint()) if options.resume and state_file.exists() else None
+    bf16 = options.precision == "bf16" or (options.precision == "auto" and device.type == "cuda")
+    runner = Runner(
+        device,
+        options.seed,
+        torch.bfloat16 if bf16 else torch.float32,
+        log,
+        options.out,
+        options.fingerprint(),
+        save_every=options.save_seconds,
+    )
+    return Run(options, runner, photos, weights, saved)
 
 
 def _read_photos(options: TrainOptions, log: RunLog) -> PhotoSet:
@@ -68,6 +79,7 @@ def _read_photos(options: TrainOptions, log: RunLog) -> PhotoSet:
         masks=options.masks,
         pairs=options.pairs,
         group_by_folder=options.group_by_folder,
+        ignore=[options.out, *([options.masks] if options.masks else [])],
         workers=options.workers,
         report=lambda done, total: log.advance(done / max(1, total), f"{done} of {total} photos"),
     )
@@ -94,7 +106,9 @@ def _finish(run: Run, model: DiscoveryModel, student: Segmenter, seconds: float)
         training=training_record(options, len(run.photos), run.device, seconds),
     )
     tensors = {**module_tensors(student, "student"), **module_tensors(model.renderer, "renderer")}
-    plain = {k: v.detach().cpu().contiguous() for k, v in tensors.items() if not k.endswith("num_batches_tracked")}
+    plain = {
+        k: v.detach().cpu().contiguous() for k, v in tensors.items() if not k.endswith("num_batches_tracked")
+    }
     target = options.out / "model"
     write_checkpoint(target, config, Parts.default(options.parts), plain, write_card(config), overwrite=True)
     run.runner.log.say(f"done: {target}; look at it with: partswap parts show --model {target} PHOTOS...")

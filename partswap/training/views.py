@@ -1,7 +1,7 @@
 """Views of a photo, made on the device: warps (affine and free-form), colour, light.
 
-Every function takes a ``torch.Generator`` on the device of its tensors; nothing here draws from the global random state, so that a
-step's randomness depends on the seed and the step alone (see :func:`step_generator`).
+Every function takes a ``torch.Generator`` on the device of its tensors; nothing here draws from the global
+random state, so that a step's randomness depends on the seed and the step alone (see :func:`step_generator`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def in_full_precision(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def step_generator(seed: int, stage: int, step: int, device: torch.device) -> torch.Generator:
-    """A generator that belongs to one step: a resumed run draws what an uninterrupted one would have drawn."""
+    """A generator that belongs to one step: a resumed run draws what an uninterrupted one would have
+    drawn."""
     mixed = (seed * 1_000_003 + stage) * 10_000_019 + step
     return torch.Generator(device=device).manual_seed(mixed % (2**63 - 1))
 
@@ -71,11 +72,12 @@ def random_grid(
     Args:
         n: batch size.
         size: (H, W) of the view.
-        source: (h, w) of what is looked at, if it is not of the view's size. At zoom 1 all of it fits into the view; angles and
-            proportions are kept.
+        source: (h, w) of what is looked at, if it is not of the view's size. At zoom 1 all of it fits into
+            the view; angles and proportions are kept.
 
     Returns:
-        grid: float32 (n, H, W, 2), where in the source (x, y in [-1, 1], ``align_corners=False``) each pixel of the view looks.
+        grid: float32 (n, H, W, 2), where in the source (x, y in [-1, 1], ``align_corners=False``) each pixel
+            of the view looks.
         step: float32 (n,), source pixels per pixel of the view.
     """
     out_h, out_w = size
@@ -92,17 +94,23 @@ def random_grid(
     theta[:, 0, 1] = -mirror * sin * step / stretch * (out_h / in_w)
     theta[:, 1, 0] = sin * step * stretch * (out_w / in_h)
     theta[:, 1, 1] = cos * step * stretch * (out_h / in_h)
-    theta[:, :, 2] = uniform((n, 2), -span.shift, span.shift, g) * zoom.reciprocal().clamp(min=1.0).view(-1, 1)
+    theta[:, :, 2] = uniform((n, 2), -span.shift, span.shift, g) * zoom.reciprocal().clamp(min=1.0).view(
+        -1, 1
+    )
     grid = F.affine_grid(theta, [n, 1, out_h, out_w], align_corners=False)
     if span.bend > 0:
-        # Cubic interpolation of a coarse lattice: a smooth free-form deformation, cheaper than a thin-plate spline and alike.
+        # Cubic interpolation of a coarse lattice: a smooth free-form deformation, cheaper than a thin-plate
+        # spline and alike.
         lattice = uniform((n, 2, 5, 4), -span.bend, span.bend, g)
-        grid = grid + F.interpolate(lattice, size=size, mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
+        grid = grid + F.interpolate(lattice, size=size, mode="bicubic", align_corners=True).permute(
+            0, 2, 3, 1
+        )
     return grid, step
 
 
 def sample(x: Tensor, grid: Tensor, padding: str = "border") -> Tensor:
-    """Bilinear lookup: (B, C, h, w) at grid (B, H, W, 2) -> (B, C, H, W). ``padding``: "border" or "zeros"."""
+    """Bilinear lookup: (B, C, h, w) at grid (B, H, W, 2) -> (B, C, H, W). ``padding``: "border" or
+    "zeros"."""
     return F.grid_sample(x, grid.to(x.dtype), mode="bilinear", padding_mode=padding, align_corners=False)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from partswap.imaging.opencv import opencv
 from partswap.transfer.fill import clean
 from partswap.transfer.layers import Layer, Subject
-from partswap.transfer.silhouette import Limits, limits, matte, shrunk, working_frame
+from partswap.transfer.silhouette import OUTLINE_PLANES, Limits, limits, matte, part_matte, shrunk, working_frame
 from partswap.transfer.view import interpolate
 
 __all__ = ["compose", "silhouette"]
@@ -55,17 +55,19 @@ def compose(
 def _planes(
     target: Subject, layers: list[Layer], ids: tuple[int, ...], bounds: Limits, seed: int
 ) -> np.ndarray:
-    """Everything that is worked out small, float32 (C, h, w): 4 coefficients, 3 colours of what lies behind,
-    how much of the photo they hide, then per layer its weight and, if rendered, 3 colours."""
-    coefficients, small = target.matte(ids)
+    """Everything that is worked out small, float32 (C, h, w): the outline, 3 colours of what lies behind the
+    person, how much of the photo they hide, then per layer its weight and, if rendered, 3 colours."""
+    edge, small = target.matte(ids)
     size = small.shape[:2]
-    alpha = matte(coefficients, small)
+    alpha = part_matte(edge, small)
     alpha = np.clip(alpha, shrunk(bounds.lower, size) / 255, shrunk(bounds.upper, size) / 255)
-    unsure = _grown(alpha > _BACKGROUND)
+    person = _grown((matte(edge[:4], small) > _BACKGROUND) | (edge[4] > 0))
     behind = small
-    if not unsure.all():
-        behind = clean(small, unsure < 0.01, _BEHIND * max(size), np.random.default_rng(seed)).rgb
-    planes = [*coefficients, *behind.transpose(2, 0, 1), unsure]
+    if not person.all():
+        behind = clean(small, person < 0.01, _BEHIND * max(size), np.random.default_rng(seed)).rgb
+    # beside another part of the person lies that part, not the background
+    unsure = _grown(alpha > _BACKGROUND) * (1 - edge[4])
+    planes = [*edge, *behind.transpose(2, 0, 1), unsure]
     for layer in layers:
         planes.append(layer.weight)
         if layer.rendered is not None:
@@ -86,11 +88,12 @@ def _blend(
     """Fill one strip of `out` in place."""
     mine = own[box].astype(np.float32)
     part = Limits(bounds.lower[box], bounds.upper[box])
-    alpha = part.clamp(matte(strip[:4], own[box]), slice(None))
+    alpha = part.clamp(part_matte(strip, own[box]), slice(None))
     if not (alpha > 0).any():
         return
-    look, itself = _look(layers, strip[8:], box, source, own)
-    behind = mine + strip[7][..., None] * (strip[4:7].transpose(1, 2, 0) - mine)
+    rest = strip[OUTLINE_PLANES:]
+    look, itself = _look(layers, rest[4:], box, source, own)
+    behind = mine + rest[3][..., None] * (rest[:3].transpose(1, 2, 0) - mine)
     mixed = alpha[..., None] * look + (1 - alpha[..., None]) * behind
     changed = (mixed - mine) * (strength * ~itself[..., None])
     touched = part.upper > 0
@@ -158,8 +161,8 @@ def silhouette(target: Subject, ids: tuple[int, ...], border: float) -> np.ndarr
     if not mask.any():
         return out
     bounds = limits(mask, border)
-    coefficients, _ = target.matte(ids)
-    for top, strip in working_frame(target.photo).undo(coefficients):
+    planes, _ = target.matte(ids)
+    for top, strip in working_frame(target.photo).undo(planes):
         rows = slice(top, top + strip.shape[1])
-        out[rows] = bounds.clamp(matte(strip, target.rgb[rows]), rows)
+        out[rows] = bounds.clamp(part_matte(strip, target.rgb[rows]), rows)
     return out

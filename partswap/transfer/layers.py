@@ -3,14 +3,14 @@ counts at each target pixel."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from partswap.imaging.opencv import opencv
 from partswap.transfer.correspond import Correspondence
 from partswap.transfer.fill import FILLED, MIRRORED, REAL, Cleaned, clean
-from partswap.transfer.silhouette import guided_coefficients, matte, shrunk, working_frame
+from partswap.transfer.silhouette import outline, part_matte, shrunk, working_frame
 from partswap.transfer.view import View, interpolate
 from partswap.transfer.warp import Patch, field_scale, patch_box, reduction
 
@@ -38,6 +38,9 @@ class Subject:
     content: tuple[int, int]
     labels: np.ndarray
     alpha: np.ndarray | None
+    _mattes: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def photo(self) -> tuple[int, int]:
@@ -48,11 +51,18 @@ class Subject:
         return self.part_map[list(ids), : self.content[0], : self.content[1]].sum(axis=0)
 
     def matte(self, ids: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-        """At working size: guided filter coefficients (4, h, w) for these parts, and the small photo."""
+        """At working size: the `outline` of these parts, and the small photo."""
+        if ids not in self._mattes:
+            self._mattes.clear()  # one is enough: all parts of a transfer ask for the same
+            self._mattes[ids] = self._matte(ids)
+        return self._mattes[ids]
+
+    def _matte(self, ids: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         size = working_frame(self.photo).content
         small = shrunk(self.rgb, size)
-        guess = np.clip(shrunk(self.summed(ids), size), 0, 1)
-        return guided_coefficients(small, guess), small
+        everything = tuple(range(1, len(self.part_map)))
+        person, chosen = (np.clip(shrunk(self.summed(some), size), 0, 1) for some in (everything, ids))
+        return outline(small, person, chosen), small
 
 
 @dataclass(frozen=True)
@@ -206,8 +216,8 @@ def _source_matte(
     source: Subject, chosen: tuple[int, ...], box: tuple[int, int, int, int], size: tuple[int, int]
 ) -> np.ndarray:
     cv2 = opencv()
-    coefficients, small = source.matte(chosen)
-    whole = matte(coefficients, small)
+    planes, small = source.matte(chosen)
+    whole = part_matte(planes, small)
     sx, sy = small.shape[1] / source.photo[1], small.shape[0] / source.photo[0]
     fx, fy = (box[2] - box[0]) / size[1] * sx, (box[3] - box[1]) / size[0] * sy
     # positions on the small photo of the crop's pixel centres

@@ -1,9 +1,11 @@
 """How much of each target pixel belongs to the chosen parts: a matte with the photo's own borders.
 
 The net's maps are soft and a few pixels off; a guided filter (He, Sun, Tang 2010) with the photo as guide
-snaps their sum to the photo's edges. Its coefficients are found on a small photo and applied to the full one
-(He and Sun 2015), so a large photo costs little. Deep inside the parts the matte is one, further than the
-allowed border outside it is zero, whatever the filter thinks.
+snaps the person's outline to the photo's edges. Its coefficients are found on a small photo and applied to
+the full one (He and Sun 2015), so a large photo costs little. Which share of the person the chosen parts are
+is worked out apart: where one part ends and the next begins, a garment often goes on, and one filter for
+both questions would leave a rim of the old look along the outline. Deep inside the parts the matte is one,
+further than the allowed border outside it is zero, whatever the filter thinks.
 """
 
 from __future__ import annotations
@@ -15,7 +17,21 @@ import numpy as np
 from partswap.imaging.frame import Frame
 from partswap.imaging.opencv import opencv
 
-__all__ = ["Limits", "border_width", "guided_coefficients", "limits", "matte", "shrunk", "working_frame"]
+__all__ = [
+    "OUTLINE_PLANES",
+    "Limits",
+    "border_width",
+    "guided_coefficients",
+    "limits",
+    "matte",
+    "outline",
+    "part_matte",
+    "shrunk",
+    "working_frame",
+]
+
+OUTLINE_PLANES = 6
+"""Of `outline`: 4 coefficients, where the person is for sure, and the parts' share of the person."""
 
 WORK_SIDE = 832
 """Longer side, in pixels, of the picture on which mattes and fills are computed."""
@@ -25,7 +41,8 @@ _EPSILON = 3e-4
 _CORE = (6 / 800, 11 / 800)  # inside distance from which the matte is forced up to one, in longer sides
 _FALL = 1.7  # how steeply the upper limit falls outside the hard mask; 1 is from its rim on
 _GAIN = 1.35  # the filter's edges are softer than a garment's
-_LARGEST_BORDER = 4 / 800
+_SEAM = 3.0  # how steeply the share changes where two parts of the person meet
+_NEAR, _FAR = 1.5, 12.0  # blurs, in working pixels, of the share: on the person, and continued around it
 
 
 def border_width(photo: tuple[int, int], border: float | None = None) -> float:
@@ -100,6 +117,36 @@ def matte(coefficients: np.ndarray, rgb: np.ndarray) -> np.ndarray:
     for c in range(3):
         out += coefficients[c] * (rgb[..., c].astype(np.float32) / 255)
     return np.clip((out - 0.5) * _GAIN + 0.5, 0, 1)
+
+
+def outline(rgb: np.ndarray, person: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """What the matte of some parts of a person is made of.
+
+    Args:
+        rgb: uint8 (h, w, 3). person, chosen: float32 (h, w), 0..1, probability of all parts and of the
+            chosen ones.
+
+    Returns:
+        float32 (OUTLINE_PLANES, h, w).
+    """
+    cv2 = opencv()
+    coefficients = guided_coefficients(rgb, person)
+    sure = limits(person > 0.5, 0).lower.astype(np.float32) / 255
+    parts = [np.full(person.shape, 1e-12, np.float32) for _ in range(2)]
+    for blur, weight in ((_NEAR, 1.0), (_FAR, 1e-3)):
+        for total, plane in zip(parts, (chosen, person), strict=True):
+            total += weight * cv2.GaussianBlur(plane, (0, 0), blur)
+    share = parts[0] / parts[1]
+    if share.min() < 0.999:
+        snapped = guided_coefficients(rgb, share)
+        share = snapped[3] + np.einsum("chw,hwc->hw", snapped[:3], rgb.astype(np.float32) / 255)
+    share = np.clip((share - 0.5) * _SEAM + 0.5, 0, 1)
+    return np.concatenate([coefficients, sure[None], share[None]])
+
+
+def part_matte(planes: np.ndarray, rgb: np.ndarray) -> np.ndarray:
+    """Apply an outline (OUTLINE_PLANES, h, w) to uint8 (h, w, 3): float32 (h, w), 0..1."""
+    return np.maximum(matte(planes[:4], rgb), planes[4]) * np.clip(planes[5], 0, 1)
 
 
 @dataclass(frozen=True)

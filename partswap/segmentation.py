@@ -133,10 +133,13 @@ class Model:
 
     @property
     def source(self) -> dict[str, str]:
-        """What runs, for records: device, engine, model (its name) and revision (of its weights)."""
+        """What runs, for records: device, engine, with ONNX Runtime its providers, model (its name) and
+        revision (of its weights)."""
+        providers = ",".join(self.engine.providers)
         return {
             "device": self.engine.device,
             "engine": self.engine.name,
+            **({"providers": providers} if providers else {}),
             "model": self.checkpoint.config.name,
             "revision": self.checkpoint.revision,
         }
@@ -165,7 +168,7 @@ def load(model: str | PathLike[str] | None = None, device: str = "auto", engine:
     """Load a model: None for the embedded one, a folder, an embedded name, or a hub id
     `owner/name[@revision]`.
 
-    device: auto, cpu, cuda, cuda:N or mps. engine: auto or torch. Raises ModelError, DeviceError or
+    device: auto, cpu, cuda, cuda:N or mps. engine: auto, onnx or torch. Raises ModelError, DeviceError or
     UsageError.
     """
     checkpoint = read_checkpoint(resolve_model(model))

@@ -11,7 +11,7 @@ import sys
 
 
 def main() -> None:
-    import mediapipe
+    import mediapipe  # type: ignore[import-not-found]
     import numpy as np
     from PIL import Image
 

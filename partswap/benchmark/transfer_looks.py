@@ -101,9 +101,7 @@ def _label(path: Path) -> Any:
     return Image.open(path)
 
 
-def score_pose(
-    model: Model, pairs: Sequence[tuple[Path, Path]], parts: str, python: Path
-) -> dict[str, Any]:
+def score_pose(model: Model, pairs: Sequence[tuple[Path, Path]], parts: str, python: Path) -> dict[str, Any]:
     """PCK at 2.5, 5 and 10 % of the longer side: joints of the target against joints of the output, both by
     MediaPipe Pose, run by another Python that has it (see `pose.py`)."""
     with tempfile.TemporaryDirectory() as folder:

@@ -158,4 +158,3 @@ def _recoded(rgb: np.ndarray) -> np.ndarray:
     buffer = io.BytesIO()
     Image.fromarray(rgb).save(buffer, "JPEG", quality=75)
     return load_image(buffer.getvalue()).rgb
-

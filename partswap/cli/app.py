@@ -50,6 +50,9 @@ COMMANDS = {
         "transfer", "transfer_command", "Carry the look of chosen parts from photo to photo."
     ),
     "evaluate": Command("evaluate", "evaluate_command", "Score a model against labelled photos."),
+    "export-onnx": Command(
+        "export_onnx", "export_onnx_command", "Write the model as an ONNX file, checked against torch."
+    ),
     "doctor": Command("doctor", "doctor_command", "Tell versions, devices, and what is wrong with the mend."),
 }
 

@@ -15,6 +15,7 @@ __all__ = [
     "OutOption",
     "OverwriteOption",
     "QuietOption",
+    "ThreadsOption",
 ]
 
 ModelOption = Annotated[
@@ -34,7 +35,18 @@ DeviceOption = Annotated[
     ),
 ]
 EngineOption = Annotated[
-    str, typer.Option("--engine", metavar="ENGINE", help="What runs the model: auto or torch.")
+    str, typer.Option("--engine", metavar="ENGINE", help="What runs the model: auto, onnx or torch.")
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        metavar="N",
+        min=1,
+        max=1024,
+        help="Threads of the net on the CPU. Default: the cores that this process may use.",
+        show_default=False,
+    ),
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist already.")]
 QuietOption = Annotated[

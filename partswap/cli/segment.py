@@ -21,6 +21,7 @@ from partswap.cli.options import (
     ModelOption,
     OverwriteOption,
     QuietOption,
+    ThreadsOption,
     VerboseOption,
 )
 
@@ -63,6 +64,7 @@ def segment_command(
     model: ModelOption = None,
     device: DeviceOption = "auto",
     engine: EngineOption = "auto",
+    threads: ThreadsOption = None,
     json_lines: Annotated[
         bool,
         typer.Option(
@@ -97,7 +99,7 @@ def segment_command(
     from partswap.engine import open_engine
     from partswap.segmentation import Model
 
-    loaded = Model(checkpoint, open_engine(checkpoint, engine, device))
+    loaded = Model(checkpoint, open_engine(checkpoint, engine, device, threads, voice.say))
     voice.say("{model} {revision} on {device} ({engine})".format(**loaded.source))
     with tempfile.TemporaryDirectory() if to_stdout else nullcontext(out) as folder:
         failed = _run(_Job(loaded, ids, results, Path(folder), overwrite), photos, voice, json_lines)

@@ -9,7 +9,7 @@ import torch
 
 from partswap.engine.device import pick_device
 from partswap.engine.loading import load_student
-from partswap.errors import DeviceError, PartswapError
+from partswap.errors import DeviceError, PartswapError, UsageError
 
 if TYPE_CHECKING:
     from partswap.checkpoint import Checkpoint
@@ -21,9 +21,17 @@ class TorchEngine:
     """See `partswap.engine.base.Engine`."""
 
     name = "torch"
+    providers: tuple[str, ...] = ()
 
-    def __init__(self, checkpoint: Checkpoint, device: str = "auto") -> None:
-        """Raises DeviceError, UsageError or ModelError; see `open_engine`."""
+    def __init__(self, checkpoint: Checkpoint, device: str = "auto", threads: int | None = None) -> None:
+        """threads: on the CPU, for all of this process; None leaves torch's own choice.
+
+        Raises DeviceError, UsageError or ModelError; see `open_engine`.
+        """
+        if threads is not None:
+            if not 1 <= threads <= 1024:
+                raise UsageError(f"--threads {threads} is not possible; give 1 to 1024")
+            torch.set_num_threads(threads)
         self._device = pick_device(device)
         self.device = str(self._device)
         self._multiple = checkpoint.config.multiple

@@ -7,7 +7,15 @@ import numpy as np
 from partswap.imaging.opencv import opencv
 from partswap.transfer.fill import clean
 from partswap.transfer.layers import Layer, Subject
-from partswap.transfer.silhouette import OUTLINE_PLANES, Limits, limits, matte, part_matte, shrunk, working_frame
+from partswap.transfer.silhouette import (
+    OUTLINE_PLANES,
+    Limits,
+    limits,
+    matte,
+    part_matte,
+    shrunk,
+    working_frame,
+)
 from partswap.transfer.view import interpolate
 
 __all__ = ["compose", "silhouette"]

@@ -17,7 +17,8 @@ __all__ = ["keep_person", "people_masks"]
 _FOREGROUND = 0.5
 _SMALLEST = 0.03  # of the largest component: below it is a fragment, not a person
 _FRAGMENT = 0.2  # of a person's area: a component near a person, and smaller than that, is a piece of it
-_NEAR = 0.06  # of the person's height
+_CRUMB = 0.01  # of it: a smaller one must all but touch the person, and so must one beside it
+_NEAR, _TOUCHING = 0.06, 0.012  # of the person's height
 _CENTRAL = 0.35  # width of the preference for the middle, in photo widths
 
 
@@ -39,15 +40,36 @@ def keep_person(part_map: np.ndarray, content: tuple[int, int], person: int = 1)
     out[0] = 1
     height, width = content
     inside = part_map[:, :height, :width]
-    masks = people_masks(1 - inside[0])
+    # as the label map sees it: between parts that share a pixel, half of it may be background's
+    foreground = (inside[1:].max(axis=0) > inside[0]).astype(np.float32)
+    masks = people_masks(foreground)
     if person > max(1, len(masks)) or person < 1:
         found = "nobody" if not masks else f"{len(masks)}"
         raise UsageError(f"there is no person {person}: the photo shows {found}, counted from the main one")
     kept = inside.copy()
-    if len(masks) > 1:
-        _fade(kept, _nearest(masks) == person - 1)
+    if masks:
+        own, others = _divided(foreground, masks, person - 1)
+        if others.any():
+            _fade(kept, _nearest([own, others]) == 0)
     out[:, :height, :width] = kept
     return out
+
+
+def _divided(foreground: np.ndarray, masks: list[np.ndarray], index: int) -> tuple[np.ndarray, np.ndarray]:
+    """What belongs to one person, fragments included, and all other foreground: bool (h, w) twice.
+
+    A crumb that lies apart from everybody is a passer-by's, or a mistake: it is nobody's.
+    """
+    cv2 = opencv()
+    count, labels = cv2.connectedComponents((foreground > _FOREGROUND).astype(np.uint8), connectivity=8)
+    own = masks[index].copy()
+    for label in range(1, count):
+        component = labels == label
+        if any((component & mask).any() for mask in masks):
+            continue
+        if _is_fragment(component, [masks[index]]):
+            own |= component
+    return own, (labels > 0) & ~own
 
 
 def people_masks(foreground: np.ndarray) -> list[np.ndarray]:
@@ -81,8 +103,12 @@ def _is_fragment(component: np.ndarray, people: list[np.ndarray]) -> bool:
     for person in people:
         if component.sum() > _FRAGMENT * person.sum():
             continue
-        rows = np.flatnonzero(person.any(axis=1))
-        reach = _NEAR * (rows[-1] - rows[0] + 1)
+        rows, columns = np.flatnonzero(person.any(axis=1)), np.flatnonzero(person.any(axis=0))
+        middle = np.nonzero(component)[1].mean()
+        beside = not columns[0] <= middle <= columns[-1]
+        crumb = component.sum() < _CRUMB * person.sum()
+        near = _TOUCHING if crumb or beside else _NEAR
+        reach = max(2.0, near * (rows[-1] - rows[0] + 1))
         distance = cv2.distanceTransform((~person).astype(np.uint8), cv2.DIST_L2, 5)
         if distance[component].min() <= reach:
             return True

@@ -26,11 +26,11 @@ class Settings:
     bending, folding: weights of the penalties; fold: the smallest determinant that is free.
     """
 
-    spacing: float = 8.0
+    spacing: float = 6.0
     blurs: tuple[float, ...] = (4.0, 2.0, 1.0)
     steps: int = 40
     rate: float = 0.8
-    bending: float = 0.006
+    bending: float = 0.001
     folding: float = 0.3
     fold: float = 0.15
 

@@ -42,6 +42,7 @@ _CORE = (6 / 800, 11 / 800)  # inside distance from which the matte is forced up
 _FALL = 1.7  # how steeply the upper limit falls outside the hard mask; 1 is from its rim on
 _GAIN = 1.35  # the filter's edges are softer than a garment's
 _SEAM = 3.0  # how steeply the share changes where two parts of the person meet
+_SEAM_EPSILON = 3e-3  # a seam follows strong edges only: a pattern's would fray it
 _NEAR, _FAR = 1.5, 12.0  # blurs, in working pixels, of the share: on the person, and continued around it
 
 
@@ -78,11 +79,12 @@ def shrunk(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(np.ascontiguousarray(picture), size[::-1], interpolation=how)
 
 
-def guided_coefficients(rgb: np.ndarray, guess: np.ndarray) -> np.ndarray:
+def guided_coefficients(rgb: np.ndarray, guess: np.ndarray, epsilon: float = _EPSILON) -> np.ndarray:
     """Fit `guess` as a linear function of the colour in every window.
 
     Args:
-        rgb: uint8 (h, w, 3). guess: float32 (h, w), 0..1.
+        rgb: uint8 (h, w, 3). guess: float32 (h, w), 0..1. epsilon: variance of colour below which an edge is
+            none.
 
     Returns:
         float32 (4, h, w): a_r, a_g, a_b, b, smoothed; the matte is a . rgb / 255 + b.
@@ -98,7 +100,7 @@ def guided_coefficients(rgb: np.ndarray, guess: np.ndarray) -> np.ndarray:
     covary = mean(guide * guess[..., None]) - middle * level[..., None]
     r, g, b = (guide[..., c] for c in range(3))
     m = [middle[..., c] for c in range(3)]
-    rr, gg, bb = (mean(c * c) - k * k + _EPSILON for c, k in zip((r, g, b), m, strict=True))
+    rr, gg, bb = (mean(c * c) - k * k + epsilon for c, k in zip((r, g, b), m, strict=True))
     rg, rb, gb = mean(r * g) - m[0] * m[1], mean(r * b) - m[0] * m[2], mean(g * b) - m[1] * m[2]
     # the inverse of the symmetric 3x3 covariance, by cofactors
     c0, c1, c2 = gg * bb - gb * gb, gb * rb - rg * bb, rg * gb - gg * rb
@@ -138,7 +140,7 @@ def outline(rgb: np.ndarray, person: np.ndarray, chosen: np.ndarray) -> np.ndarr
             total += weight * cv2.GaussianBlur(plane, (0, 0), blur)
     share = parts[0] / parts[1]
     if share.min() < 0.999:
-        snapped = guided_coefficients(rgb, share)
+        snapped = guided_coefficients(rgb, share, _SEAM_EPSILON)
         share = snapped[3] + np.einsum("chw,hwc->hw", snapped[:3], rgb.astype(np.float32) / 255)
     share = np.clip((share - 0.5) * _SEAM + 0.5, 0, 1)
     return np.concatenate([coefficients, sure[None], share[None]])

@@ -60,7 +60,9 @@ def test_variational_is_the_divergence_from_a_standard_normal_per_cell() -> None
 def test_critic_and_mutual_information() -> None:
     joint = torch.tensor([0.0, 0.0], requires_grad=True)
     assert objective.critic(joint, torch.zeros(2)).item() == pytest.approx(2 * LN2)
-    torch.testing.assert_close(grad(objective.critic(joint, torch.zeros(2)), joint), torch.tensor([-0.25, -0.25]))
+    torch.testing.assert_close(
+        grad(objective.critic(joint, torch.zeros(2)), joint), torch.tensor([-0.25, -0.25])
+    )
     shuffled = torch.tensor([0.0, 0.0], requires_grad=True)
     assert (grad(objective.critic(joint, shuffled), shuffled) > 0).all()
     logits = torch.tensor([1.0, 3.0], requires_grad=True)
@@ -167,7 +169,9 @@ def test_anchoring_is_the_cross_entropy_to_soft_anchors() -> None:
     on = torch.tensor([1.0, 0.0]).view(1, 1, 1, 2)
     value = objective.anchoring(logits, anchors, on)
     assert value.item() == pytest.approx(LN2, abs=1e-4)
-    torch.testing.assert_close(grad(value, logits)[0, :, 0], torch.tensor([[-0.25, 0.0], [0.25, 0.0]]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        grad(value, logits)[0, :, 0], torch.tensor([[-0.25, 0.0], [0.25, 0.0]]), atol=1e-4, rtol=0
+    )
 
 
 def test_total_variation() -> None:

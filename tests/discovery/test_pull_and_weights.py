@@ -1,4 +1,5 @@
-"""What sits between the terms and the networks: adaptive weights, the even pull, hard maps, names of terms."""
+"""What sits between the terms and the networks: adaptive weights, the even pull, hard maps, names of
+terms."""
 
 from __future__ import annotations
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -27,17 +25,19 @@ def photos() -> PhotoSet:
 
 
 @pytest.fixture(scope="module")
-def model() -> Iterator[DiscoveryModel]:
+def model() -> DiscoveryModel:
     torch.manual_seed(0)
     made = DiscoveryModel("mobilenetv3_small_050", 4, Terms.parse())
     made.adversarial_weight.multiplier.fill_(0.1)
     g = step_generator(0, 900, 0, CPU)
     features = torch.randn(4, made.anchors.mean.shape[0], 8, 8, generator=g)
     made.anchors.fit(features, torch.ones(4, 1, 8, 8), True, g)
-    yield made
+    return made
 
 
-def losses_of(model: DiscoveryModel, photos: PhotoSet, terms: Terms) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def losses_of(
+    model: DiscoveryModel, photos: PhotoSet, terms: Terms
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     g = step_generator(0, 0, 3, CPU)
     views = make_views(photos, torch.arange(4), True, g)
     model.train()
@@ -57,7 +57,9 @@ def graph(model: DiscoveryModel, photos: PhotoSet) -> tuple[dict[str, Tensor], d
 
 
 @pytest.mark.parametrize("name", ["gmrf", "entropy"])
-def test_priors_on_the_part_map_teach_the_part_decoder_alone(model: DiscoveryModel, graph: tuple, name: str) -> None:
+def test_priors_on_the_part_map_teach_the_part_decoder_alone(
+    model: DiscoveryModel, graph: tuple, name: str
+) -> None:
     value = graph[0][name]
     assert taught(value, model.teacher.part_decoder) > 0
     assert taught(value, model.teacher.shape_encoder) == 0
@@ -79,7 +81,9 @@ def test_the_bounds_teach_the_shape_encoder_alone(model: DiscoveryModel, graph: 
         assert taught(value, module) == 0
 
 
-def test_the_critic_learns_from_its_own_loss_and_teaches_nobody_with_it(model: DiscoveryModel, graph: tuple) -> None:
+def test_the_critic_learns_from_its_own_loss_and_teaches_nobody_with_it(
+    model: DiscoveryModel, graph: tuple
+) -> None:
     value = graph[1]["critic"]
     assert taught(value, model.critic) > 0
     assert taught(value, model.teacher) == 0
@@ -87,7 +91,9 @@ def test_the_critic_learns_from_its_own_loss_and_teaches_nobody_with_it(model: D
 
 
 @pytest.mark.parametrize("name", ["equivariance", "contrast", "anchoring"])
-def test_the_added_terms_teach_the_teacher_and_not_the_renderer(model: DiscoveryModel, graph: tuple, name: str) -> None:
+def test_the_added_terms_teach_the_teacher_and_not_the_renderer(
+    model: DiscoveryModel, graph: tuple, name: str
+) -> None:
     value = graph[0][name]
     assert taught(value, model.teacher.shape_encoder) > 0
     assert taught(value, model.teacher.part_decoder) > 0
@@ -101,7 +107,9 @@ def test_the_frozen_eye_learns_nothing(model: DiscoveryModel) -> None:
 
 
 @pytest.mark.parametrize("row", list(ABLATION_ROWS))
-def test_a_row_of_the_ablation_has_its_terms_and_no_others(model: DiscoveryModel, photos: PhotoSet, row: str) -> None:
+def test_a_row_of_the_ablation_has_its_terms_and_no_others(
+    model: DiscoveryModel, photos: PhotoSet, row: str
+) -> None:
     losses, values = losses_of(model, photos, Terms.parse(row, ["contrast", "anchoring"]))
     assert set(losses) & set(PAPER_TERMS) == set(ABLATION_ROWS[row])
     assert set(losses) - set(PAPER_TERMS) == {"reconstruction", "perceptual", "equivariance", "balance"}

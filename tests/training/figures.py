@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import cv2
@@ -21,43 +22,60 @@ def _towards(start: NDArray[np.float64], angle: float, length: float) -> NDArray
 
 
 def pose(rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
-    """Labels (FINE * size, FINE * size) of a figure in a random pose: it leans, lifts its arms, spreads and bends its legs."""
+    """Labels (FINE * size, FINE * size) of a figure in a random pose: it leans, lifts its arms, spreads and
+    bends its legs."""
     n = size * FINE
     labels = np.zeros((n, n), np.uint8)
     tall = n * rng.uniform(0.62, 0.78)
-    lean = rng.uniform(-0.5, 0.5)
+    lean = rng.uniform(-0.9, 0.9)
     neck = np.array([n * rng.uniform(0.42, 0.58), n * 0.5 - 0.24 * tall])
     hip = _towards(neck, lean, 0.32 * tall)
     across = np.array([np.cos(lean), -np.sin(lean)])
 
     def limb(part: int, points: list[NDArray[np.float64]], thick: float) -> None:
-        for a, b in zip(points, points[1:], strict=False):
+        for a, b in itertools.pairwise(points):
             start, end = ((int(p[0]), int(p[1])) for p in (a, b))
             cv2.line(labels, start, end, part, max(1, int(thick * tall)), cv2.LINE_8)
 
     for side in (-1, 1):
         spread = lean + side * rng.uniform(0.05, 0.6)
         knee = _towards(hip + side * 0.05 * tall * across, spread, 0.24 * tall)
-        limb(LEG, [hip + side * 0.05 * tall * across, knee, _towards(knee, spread + rng.uniform(-0.4, 0.4), 0.24 * tall)], 0.11)
+        limb(
+            LEG,
+            [
+                hip + side * 0.05 * tall * across,
+                knee,
+                _towards(knee, spread + rng.uniform(-0.4, 0.4), 0.24 * tall),
+            ],
+            0.11,
+        )
     limb(TORSO, [_towards(neck, lean, 0.06 * tall), hip], 0.2)
     for side in (-1, 1):
         shoulder = _towards(neck, lean, 0.04 * tall) + side * 0.11 * tall * across
         lift = lean + side * rng.uniform(0.15, 2.6)
         elbow = _towards(shoulder, lift, 0.17 * tall)
-        limb(ARM, [shoulder, elbow, _towards(elbow, lift + side * rng.uniform(-0.2, 0.9), 0.17 * tall)], 0.075)
+        limb(
+            ARM, [shoulder, elbow, _towards(elbow, lift + side * rng.uniform(-0.2, 0.9), 0.17 * tall)], 0.075
+        )
     head = _towards(neck, lean + np.pi + rng.uniform(-0.3, 0.3), 0.08 * tall)
     cv2.circle(labels, (int(head[0]), int(head[1])), int(0.1 * tall), HEAD, -1)
     return labels
 
 
 def paint(labels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Any colour for clothes, something like a skin for the head, blots for a background; (H, W) -> (H, W, 3)."""
+    """Any colour for clothes, something like a skin for the head, blots for a background; (H, W) -> (H, W,
+    3)."""
     n = labels.shape[0]
     blots = rng.uniform(60, 200, (8, 8, 3)).astype(np.float32)
     photo = cv2.resize(blots, (n, n), interpolation=cv2.INTER_CUBIC)
     photo += cv2.resize(rng.normal(0, 18, (n // FINE, n // FINE, 3)).astype(np.float32), (n, n))
     skin = np.array([205, 150, 115]) * rng.uniform(0.5, 1.2)
-    looks = {HEAD: skin, TORSO: rng.uniform(0, 255, 3), ARM: rng.uniform(0, 255, 3), LEG: rng.uniform(0, 255, 3)}
+    looks = {
+        HEAD: skin,
+        TORSO: rng.uniform(0, 255, 3),
+        ARM: rng.uniform(0, 255, 3),
+        LEG: rng.uniform(0, 255, 3),
+    }
     stripes = 25 * np.sign(np.sin(np.arange(n) * 2 * np.pi / (3 * FINE)))[:, None, None]
     for part, look in looks.items():
         on = labels == part

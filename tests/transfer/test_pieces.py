@@ -14,7 +14,14 @@ from partswap.transfer.frames import Moments, match, moments
 from partswap.transfer.people import keep_person, people_masks
 from partswap.transfer.plan import mirror_name, wishes
 from partswap.transfer.sides import body_axis, is_paired, split
-from partswap.transfer.silhouette import border_width, guided_coefficients, limits, matte
+from partswap.transfer.silhouette import (
+    border_width,
+    guided_coefficients,
+    limits,
+    matte,
+    outline,
+    part_matte,
+)
 from partswap.transfer.view import View, crop_person, interpolate, spline_matrix
 from partswap.transfer.warp import Patch, field_scale
 
@@ -170,6 +177,28 @@ def test_the_main_person_comes_first():
     assert kept[0, 50, 180] == 1
     with pytest.raises(UsageError, match="2"):
         keep_person(part_map, (100, 200), 3)
+
+
+def test_crumbs_beside_a_person_are_nobodys():
+    foreground = np.zeros((100, 200))
+    foreground[10:90, 80:110] = 1
+    foreground[30:33, 113:116] = 1  # of a passer-by
+    part_map = np.stack([1 - foreground, foreground]).astype(np.float32)
+    kept = keep_person(part_map, (100, 200))
+    assert kept[1, 31, 114] == 0
+    assert kept[1, 31, 100] == 1
+
+
+def test_an_outline_has_no_rim_where_a_garment_goes_on():
+    rgb = np.full((300, 200, 3), 210, np.uint8)
+    rgb[50:250, 60:140] = 30  # one black dress, two parts
+    person = (rgb[..., 0] == 30).astype(np.float32)
+    chosen = person.copy()
+    chosen[150:] = 0
+    alpha = part_matte(outline(rgb, person, chosen), rgb)
+    assert alpha[70:140, 61:139].min() > 0.9  # up to the silhouette
+    assert alpha[160:, :].max() < 0.1
+    assert alpha[100, 150:].max() < 0.1
 
 
 def test_pull_push_continues_what_is_known():

@@ -1,0 +1,93 @@
+"""The bars of `partswap segment` as a stranger meets them: whole processes, and the memory of a long folder.
+
+    python benchmarks/segment_bars.py [--photos 500] [--runs 3]
+
+Photos are crops of examples/astronaut.jpg at 550x830; the one photo is 800 px high.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+from PIL import Image
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "astronaut.jpg"
+COMMAND = [sys.executable, "-m", "partswap"]
+
+
+def whole_process(arguments: list[str], runs: int) -> tuple[float, float]:
+    """Median seconds and peak MiB of ``partswap ARGUMENTS`` after one run that is not counted."""
+    seconds, peak = [], 0.0
+    for _ in range(runs + 1):
+        start = time.perf_counter()
+        peak = max(peak, *memory_of([*COMMAND, *arguments]))
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[1:]), peak
+
+
+def memory_of(command: list[str], every: float = 0.05) -> list[float]:
+    """Resident MiB of a process, sampled until it ends; raises CalledProcessError if it fails."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    watched, samples = psutil.Process(process.pid), [0.0]
+    while process.poll() is None:
+        try:
+            samples.append(watched.memory_info().rss / 2**20)
+        except psutil.NoSuchProcess:
+            break
+        time.sleep(every)
+    if process.wait() != 0:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return samples
+
+
+def make_folder(folder: Path, photos: int) -> None:
+    """Crops of the example at the size of street photos, all different."""
+    source = Image.open(EXAMPLE).convert("RGB")
+    for i in range(photos):
+        left, top = i % 40, (i * 7) % 60
+        source.crop((left, top, left + 300, top + 452)).resize((550, 830)).save(
+            folder / f"{i:04d}.jpg", quality=90
+        )
+
+
+def main() -> None:
+    """Print one line per bar."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--photos", type=int, default=500)
+    parser.add_argument("--runs", type=int, default=3)
+    a = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        seconds, _ = whole_process(["--help"], a.runs)
+        print(f"partswap --help: {seconds:.2f} s")
+        one = folder / "one.png"
+        Image.open(EXAMPLE).convert("RGB").resize((800, 800)).save(one)
+        seconds, peak = whole_process(
+            ["segment", str(one), "--out", str(folder / "o"), "--overwrite"], a.runs
+        )
+        print(f"partswap segment, one photo of 800 px, whole process: {seconds:.2f} s, peak {peak:.0f} MiB")
+        photos = folder / "photos"
+        photos.mkdir()
+        make_folder(photos, a.photos)
+        start = time.perf_counter()
+        samples = memory_of([*COMMAND, "segment", str(photos), "--out", str(folder / "out")])
+        took = time.perf_counter() - start
+        tenth = max(1, len(samples) // 10)
+        early, late = max(samples[tenth : 2 * tenth]), max(samples[-tenth:])
+        print(
+            f"partswap segment, {a.photos} photos of 550x830: {a.photos / took:.1f} images/s, resident "
+            f"{early:.0f} MiB in the second tenth, {late:.0f} MiB in the last"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""Where the ONNX graph of a checkpoint lies: in its folder, or in the user's cache. Nothing here needs torch.
+
+A graph says in its metadata which weights and which preprocessing it was made from (`graph_key`); one that
+says something else is not used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from partswap.checkpoint import Checkpoint
+
+__all__ = ["GRAPH_FILE", "cache_folder", "cached_graph", "graph_key", "graphs_there"]
+
+GRAPH_FILE = "model.onnx"
+_VERSION = 1
+"""Raised when partswap writes graphs in another way, so that old ones in caches are left alone."""
+
+
+def graph_key(checkpoint: Checkpoint) -> str:
+    """Names the graph: the weights' revision, and 8 hex digits of all else that goes into it."""
+    config = checkpoint.config
+    rest = [_VERSION, dict(config.student), list(config.mean), list(config.std), config.multiple]
+    digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+    return f"{checkpoint.revision}-{digest[:8]}"
+
+
+def cached_graph(checkpoint: Checkpoint) -> Path:
+    """The checkpoint's graph in the user's cache, whether it is there or not."""
+    return cache_folder() / "graphs" / f"{graph_key(checkpoint)}.onnx"
+
+
+def graphs_there(checkpoint: Checkpoint) -> list[Path]:
+    """The graph in the checkpoint's folder and the one in the cache, those that exist, in the order of
+    use."""
+    return [path for path in (checkpoint.path / GRAPH_FILE, cached_graph(checkpoint)) if path.is_file()]
+
+
+def cache_folder() -> Path:
+    """`$XDG_CACHE_HOME/partswap`, or where this system keeps what can be made again."""
+    if os.environ.get("XDG_CACHE_HOME"):
+        return Path(os.environ["XDG_CACHE_HOME"]) / "partswap"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "partswap"
+    if sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
+        return Path(os.environ["LOCALAPPDATA"]) / "partswap" / "cache"
+    return Path.home() / ".cache" / "partswap"

@@ -1,0 +1,142 @@
+"""One step of distillation: views with their part maps, and the losses."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from partswap.distillation.step import (
+    CLOSE,
+    FAR,
+    NEAR,
+    TURNED,
+    distillation_losses,
+    distillation_views,
+    eased,
+    posterior_inside,
+    soft_dice,
+    view_sizes,
+)
+from partswap.training.data import PhotoSet
+from partswap.training.views import WarpRange
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def photos() -> PhotoSet:
+    images = torch.randint(0, 256, (8, 3, 64, 64), generator=seeded(), dtype=torch.uint8)
+    masks = torch.zeros(8, 1, 64, 64, dtype=torch.uint8)
+    masks[..., 16:48, 16:48] = 255
+    return PhotoSet(images, masks, torch.ones_like(masks), torch.arange(8), [str(i) for i in range(8)], [])
+
+
+@pytest.fixture(scope="module")
+def targets() -> torch.Tensor:
+    top = torch.zeros(8, 2, 16, 16)
+    top[:, 0, :8] = 255
+    top[:, 1, 8:] = 255
+    return top.to(torch.uint8)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("size", [(64, 64), (96, 64)])
+def test_part_maps_of_views_sum_to_one(
+    photos: PhotoSet, targets: torch.Tensor, share: float, size: tuple[int, int]
+) -> None:
+    photo, part_map = distillation_views(photos, targets, torch.arange(8), size, True, share, seeded(1))
+    assert photo.shape == (8, 3, *size)
+    assert part_map.shape == (8, 3, *size)
+    assert photo.min() >= -1
+    assert photo.max() <= 1
+    assert part_map.min() >= 0
+    torch.testing.assert_close(part_map.sum(1), torch.ones(8, *size), atol=2e-3, rtol=0)
+    shown = part_map[:, 1:].sum((1, 2, 3))
+    assert (shown > 0).float().mean() > 0.7  # most views show the subject
+
+
+@pytest.mark.parametrize("batch", range(4, 40))
+def test_every_batch_is_shared_out_among_the_kinds_of_view(
+    photos: PhotoSet, targets: torch.Tensor, batch: int
+) -> None:
+    index = torch.arange(batch) % 8
+    photo, part_map = distillation_views(photos, targets, index, (64, 64), True, 0.5, seeded())
+    assert len(photo) == len(part_map) == batch
+
+
+def test_the_same_generator_draws_the_same_views(photos: PhotoSet, targets: torch.Tensor) -> None:
+    first, second, other = (
+        distillation_views(photos, targets, torch.arange(8), (64, 64), True, 0.5, seeded(s))
+        for s in (1, 1, 2)
+    )
+    assert torch.equal(first[0], second[0])
+    assert torch.equal(first[1], second[1])
+    assert not torch.equal(first[1], other[1])
+
+
+@pytest.mark.parametrize("span", [CLOSE, NEAR, FAR, TURNED])
+def test_views_grow_away_from_the_plain_photo(span: WarpRange) -> None:
+    none = eased(span, 0.0)
+    assert none == WarpRange(flip=span.flip)
+    whole = eased(span, 1.0)
+    assert whole.zoom == pytest.approx(span.zoom)
+    assert whole.rotate == span.rotate
+    half = eased(span, 0.5)
+    assert half.zoom[1] == pytest.approx(math.sqrt(span.zoom[1]))
+    assert half.shift == pytest.approx(span.shift / 2)
+
+
+@pytest.mark.parametrize("frame", [(64, 64), (256, 192), (128, 512)])
+def test_shapes_of_view_are_multiples_of_32_of_about_the_same_area(frame: tuple[int, int]) -> None:
+    for h, w in view_sizes(frame):
+        assert h % 32 == w % 32 == 0
+        assert min(h, w) >= 64
+        assert 0.6 < h * w / (frame[0] * frame[1]) < 1.7
+
+
+def test_soft_dice_by_hand() -> None:
+    a = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
+    assert soft_dice(a, a).item() == pytest.approx(
+        0.5, abs=1e-3
+    )  # the second channel is empty in both: 1 - 0
+    assert soft_dice(a, a.flip(1)).item() == pytest.approx(1.0, abs=1e-3)
+    half = torch.full((1, 2, 4, 4), 0.5)
+    # 2 * 0.5 / (0.25 + 1) = 0.8 for the first channel, 0 for the second.
+    assert soft_dice(half, a).item() == pytest.approx(1 - 0.4, abs=1e-3)
+
+
+def test_distillation_losses_by_hand_and_by_gradient() -> None:
+    class Says(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.logits = nn.Parameter(torch.zeros(1, 3, 2, 2))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.logits
+
+    student = Says()
+    part_map = torch.tensor([0.0, 1.0, 0.0]).view(1, 3, 1, 1).expand(1, 3, 2, 2)
+    losses, logits = distillation_losses(student, torch.zeros(1, 3, 2, 2), part_map)
+    assert logits is student.logits or torch.equal(logits, student.logits)
+    assert losses["cross_entropy"].item() == pytest.approx(math.log(3))
+    assert losses["overlap"].item() == pytest.approx(0.5 * (1 - (2 / 3) / (1 / 9 + 1) / 3), abs=1e-3)
+    for value in losses.values():
+        (g,) = torch.autograd.grad(value, student.logits, retain_graph=True)
+        assert (g[:, 1] < 0).all()
+        assert (g[:, [0, 2]] > 0).all()
+
+
+def test_a_students_posterior_leaves_the_background_out() -> None:
+    logits = torch.randn(2, 4, 8, 8, generator=seeded())
+    predict = posterior_inside(nn.Identity(), 4)
+    parts = predict(logits)
+    assert parts.shape == (2, 3, 2, 2)
+    torch.testing.assert_close(parts.sum(1), torch.ones(2, 2, 2))
+    louder = logits.clone()
+    louder[:, 0] += 100
+    torch.testing.assert_close(predict(louder), parts)

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file
 
 Words = Callable[..., list[str]]
@@ -39,16 +38,22 @@ def start(words: list[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
 
 
+def metadata_of(state: Path) -> dict[str, str]:
+    """From one open file: safetensors itself opens it twice, and the run may replace it in between."""
+    with state.open("rb") as file:
+        header: dict[str, dict[str, str]] = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return header["__metadata__"]
+
+
 def wait_for_state(process: subprocess.Popen[str], out: Path, stage: int) -> None:
     """Until a state of this stage is on disk; the process must still be at work then."""
     state = out / "state" / "state.safetensors"
     until = time.monotonic() + 120
     while time.monotonic() < until:
         if state.exists():
-            with safe_open(str(state), framework="pt") as handle:
-                if json.loads(handle.metadata()["progress"])["stage"] >= stage:
-                    assert process.poll() is None, "the run ended before it could be stopped"
-                    return
+            if json.loads(metadata_of(state)["progress"])["stage"] >= stage:
+                assert process.poll() is None, "the run ended before it could be stopped"
+                return
         if process.poll() is not None:
             pytest.fail(f"the run ended by itself: {process.communicate()[1]}")
         time.sleep(0.02)

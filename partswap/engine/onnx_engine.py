@@ -3,8 +3,10 @@ made."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
+import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from partswap.engine.base import check_batch
 from partswap.engine.graphs import cached_graph, graph_key, graphs_there
 from partswap.errors import DeviceError, PartswapError, UsageError
 
@@ -50,7 +53,9 @@ class OnnxEngine:
         available = _runtime().get_available_providers()
         if kind == "cuda" and _CUDA not in available:
             raise DeviceError(_why_no_cuda())
-        wanted = _CUDA if kind == "cuda" or (kind == "auto" and _CUDA in available) else _CPU
+        # onnxruntime-gpu lists CUDA on every machine; without NVIDIA's driver trying it only makes noise
+        tempting = kind == "auto" and _CUDA in available and _driver_there()
+        wanted = _CUDA if kind == "cuda" or tempting else _CPU
         self._session = _open(checkpoint, _providers(wanted, index), _threads(threads), say, make)
         self.providers: tuple[str, ...] = tuple(self._session.get_providers())
         if wanted not in self.providers:  # the runtime leaves out, with a warning, what it cannot load
@@ -62,10 +67,7 @@ class OnnxEngine:
     def run(self, batch: np.ndarray) -> np.ndarray:
         """uint8 (B, h, w, 3) -> part map float32 (B, K+1, h, w); raises ValueError for another shape or
         dtype."""
-        if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[3] != 3:
-            raise ValueError(f"a batch is uint8 (B, h, w, 3), not {batch.dtype} {batch.shape}")
-        if batch.shape[1] % self._multiple or batch.shape[2] % self._multiple:
-            raise ValueError(f"both sides of {batch.shape} must be multiples of {self._multiple}")
+        check_batch(batch, self._multiple)
         try:
             return self._session.run(["parts"], {"image": np.ascontiguousarray(batch)})[0]
         except Exception as error:  # the runtime's own exceptions share no base class but this
@@ -176,6 +178,15 @@ def _why_no_cuda() -> str:
     )
 
 
+def _driver_there() -> bool:
+    """Whether NVIDIA's driver library can be loaded: no machine without it can run CUDA."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
 def _runtime() -> Any:
     try:
         import onnxruntime
@@ -184,6 +195,7 @@ def _runtime() -> Any:
             f"ONNX Runtime cannot be imported ({_short(error)}); run: pip install onnxruntime-gpu "
             "(on macOS: onnxruntime), or use --engine torch"
         ) from error
+    onnxruntime.set_default_logger_severity(4)  # what it would say about providers is said by us
     return onnxruntime
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from partswap.engine.base import check_batch
 from partswap.engine.device import pick_device
 from partswap.engine.loading import load_student
 from partswap.errors import DeviceError, PartswapError, UsageError
@@ -48,10 +49,7 @@ class TorchEngine:
     def run(self, batch: np.ndarray) -> np.ndarray:
         """uint8 (B, h, w, 3) -> part map float32 (B, K+1, h, w); raises ValueError for another shape or
         dtype."""
-        if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[3] != 3:
-            raise ValueError(f"a batch is uint8 (B, h, w, 3), not {batch.dtype} {batch.shape}")
-        if batch.shape[1] % self._multiple or batch.shape[2] % self._multiple:
-            raise ValueError(f"both sides of {batch.shape} must be multiples of {self._multiple}")
+        check_batch(batch, self._multiple)
         try:
             with torch.inference_mode():
                 # (B, h, w, 3) seen as (B, 3, h, w) is channels_last already, so nothing is copied here

@@ -11,16 +11,26 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from partswap.errors import UsageError
+
 
 class RunLog:
     """Writes ``log.jsonl`` and TensorBoard events in a folder, and shows a progress bar.
 
     Args:
         folder: where the files go; quiet: no bar and no messages.
+
+    Raises:
+        UsageError: the folder cannot be made.
     """
 
     def __init__(self, folder: Path, *, quiet: bool = False) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"{folder} cannot be the folder of a run ({error.strerror}); choose another --out."
+            ) from error
         self.folder = folder
         self.console = Console(stderr=True, quiet=quiet)
         self._file = (folder / "log.jsonl").open("a", encoding="utf-8")

@@ -95,3 +95,12 @@ def test_help_names_every_option(cli: Any) -> None:
     assert done.code == 0
     for option in ("--masks", "--pairs", "--group-by", "--minutes", "--resume", "--without", "--save-every"):
         assert option in done.out
+
+
+def test_an_out_that_is_a_file_is_one_sentence_and_exit_2(cli: Any, tmp_path: Path) -> None:
+    file = tmp_path / "run"
+    file.write_text("mine")
+    result = cli("train", str(tmp_path), "--out", str(file), "--pretrained", "none")
+    assert result.code == 2
+    assert "--out" in result.err
+    assert file.read_text() == "mine"

@@ -16,7 +16,7 @@ import pytest
 
 import partswap.export.onnx
 from partswap.checkpoint import Checkpoint, read_checkpoint
-from partswap.engine import open_engine
+from partswap.engine import onnx_engine, open_engine
 from partswap.engine.graphs import cache_folder, cached_graph, graph_key
 from partswap.errors import DeviceError, PartswapError, UsageError
 
@@ -133,6 +133,10 @@ def test_cuda_that_the_runtime_cannot_load_is_never_the_cpu_in_silence(checkpoin
     with pytest.raises(DeviceError, match="cuDNN"):
         open_engine(checkpoint, "onnx", "cuda:0")
     said: list[str] = []
+    monkeypatch.setattr(onnx_engine, "_driver_there", lambda: False)
+    assert open_engine(checkpoint, "onnx", "auto", say=said.append).device == "cpu"
+    assert said == []  # a machine without a driver has nothing to be told
+    monkeypatch.setattr(onnx_engine, "_driver_there", lambda: True)
     assert open_engine(checkpoint, "onnx", "auto", say=said.append).device == "cpu"
     assert len(said) == 1
     assert "runs on the CPU" in said[0]

@@ -50,10 +50,9 @@ def wait_for_state(process: subprocess.Popen[str], out: Path, stage: int) -> Non
     state = out / "state" / "state.safetensors"
     until = time.monotonic() + 120
     while time.monotonic() < until:
-        if state.exists():
-            if json.loads(metadata_of(state)["progress"])["stage"] >= stage:
-                assert process.poll() is None, "the run ended before it could be stopped"
-                return
+        if state.exists() and json.loads(metadata_of(state)["progress"])["stage"] >= stage:
+            assert process.poll() is None, "the run ended before it could be stopped"
+            return
         if process.poll() is not None:
             pytest.fail(f"the run ended by itself: {process.communicate()[1]}")
         time.sleep(0.02)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from partswap.checkpoint import Checkpoint
 
-__all__ = ["ENGINES", "Engine", "check_batch", "open_engine"]
+__all__ = ["ENGINES", "Engine", "open_engine"]
 
 ENGINES = ("onnx", "torch")
 """What `--engine` takes besides `auto`, best first."""
@@ -37,14 +37,6 @@ class Engine(Protocol):
         background.
         """
         ...
-
-
-def check_batch(batch: np.ndarray, multiple: int) -> None:
-    """Raises ValueError unless ``batch`` is uint8 (B, h, w, 3) with both sides multiples of ``multiple``."""
-    if batch.dtype != "uint8" or batch.ndim != 4 or batch.shape[3] != 3:
-        raise ValueError(f"a batch is uint8 (B, h, w, 3), not {batch.dtype} {batch.shape}")
-    if batch.shape[1] % multiple or batch.shape[2] % multiple:
-        raise ValueError(f"both sides of {batch.shape} must be multiples of {multiple}")
 
 
 def _to_stderr(sentence: str) -> None:

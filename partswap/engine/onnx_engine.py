@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from partswap.engine.base import check_batch
+from partswap.engine.batch import check_batch
 from partswap.engine.graphs import cached_graph, graph_key, graphs_there
 from partswap.errors import DeviceError, PartswapError, UsageError
 

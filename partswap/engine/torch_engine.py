@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from partswap.engine.base import check_batch
+from partswap.engine.batch import check_batch
 from partswap.engine.device import pick_device
 from partswap.engine.loading import load_student
 from partswap.errors import DeviceError, PartswapError, UsageError

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from partswap.engine.loading import load_student
 from partswap.errors import PartswapError, UsageError
-from partswap.export.folding import fold_batch_norms
+from partswap.nets.folding import fold_batch_norms
 from partswap.export.half import halve_weights
 
 if TYPE_CHECKING:

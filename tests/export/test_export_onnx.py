@@ -19,7 +19,7 @@ import partswap.export.graph
 from partswap.checkpoint import Checkpoint, read_checkpoint
 from partswap.engine import open_engine
 from partswap.export import Exported, export_onnx
-from partswap.export.folding import fold_batch_norms
+from partswap.nets.folding import fold_batch_norms
 from partswap.export.parity import BATCHES, LIMITS, Row, within
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "onnx_only.py"

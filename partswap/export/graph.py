@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from partswap.engine.loading import load_student
 from partswap.errors import PartswapError, UsageError
-from partswap.nets.folding import fold_batch_norms
 from partswap.export.half import halve_weights
+from partswap.nets.folding import fold_batch_norms
 
 if TYPE_CHECKING:
     import onnx

@@ -19,8 +19,8 @@ import partswap.export.graph
 from partswap.checkpoint import Checkpoint, read_checkpoint
 from partswap.engine import open_engine
 from partswap.export import Exported, export_onnx
-from partswap.nets.folding import fold_batch_norms
 from partswap.export.parity import BATCHES, LIMITS, Row, within
+from partswap.nets.folding import fold_batch_norms
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "onnx_only.py"
 

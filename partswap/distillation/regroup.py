@@ -27,32 +27,26 @@ FEATURE_WEIGHT = 1.5
 FITTED_ON = 600
 
 
-class _Eye:
-    """Features of a student at stride 8, seen in a photo and its mirror image."""
+def _look(student: Segmenter, images: Tensor, mirror: bool) -> tuple[Tensor, Tensor]:
+    """uint8 (n, 3, H, W) -> features (n, D, H/4, W/4), from stride 8, and part posterior (n, K, H/4, W/4)."""
+    x = normalise(images.float() / 255)
+    seen, logits = _features_and_logits(student, x)
+    if mirror:
+        mirrored, mirrored_logits = _features_and_logits(student, x.flip(3))
+        seen = (seen + mirrored.flip(3)) / 2
+        logits = (logits + mirrored_logits.flip(3)) / 2
+    return seen, F.avg_pool2d(logits[:, 1:], STRIDE).softmax(1)
 
-    def __init__(self, student: Segmenter, mirror: bool) -> None:
-        self.student, self.mirror = student, mirror
 
-    @torch.no_grad()
-    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 (n, 3, H, W) -> features (n, D, H/4, W/4), part posterior (n, K, H/4, W/4)."""
-        x = normalise(images.float() / 255)
-        seen, logits = self._once(x)
-        if self.mirror:
-            mirrored, mirrored_logits = self._once(x.flip(3))
-            seen = (seen + mirrored.flip(3)) / 2
-            logits = (logits + mirrored_logits.flip(3)) / 2
-        return seen, F.avg_pool2d(logits[:, 1:], STRIDE).softmax(1)
-
-    def _once(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        kept: list[Tensor] = []
-        handle = self.student.fuse8.register_forward_hook(lambda module, inputs, output: kept.append(output))
-        try:
-            logits = self.student(x).float()
-        finally:
-            handle.remove()
-        size = (x.shape[-2] // STRIDE, x.shape[-1] // STRIDE)
-        return F.interpolate(kept[0].float(), size=size, mode="bilinear", align_corners=False), logits
+def _features_and_logits(student: Segmenter, x: Tensor) -> tuple[Tensor, Tensor]:
+    kept: list[Tensor] = []
+    handle = student.fuse8.register_forward_hook(lambda module, inputs, output: kept.append(output))
+    try:
+        logits = student(x).float()
+    finally:
+        handle.remove()
+    size = (x.shape[-2] // STRIDE, x.shape[-1] // STRIDE)
+    return F.interpolate(kept[0].float(), size=size, mode="bilinear", align_corners=False), logits
 
 
 @torch.no_grad()
@@ -80,17 +74,16 @@ def regroup(
     """
     assert photos.masks is not None
     student.eval()
-    eye = _Eye(student, mirror)
     h, w = photos.images.shape[-2:]
     masks = F.interpolate(photos.masks.float() / 255, size=(h // STRIDE, w // STRIDE), mode="area")
     chosen = torch.randperm(len(photos), generator=g, device=g.device)[:FITTED_ON]
-    seen = torch.cat([eye(photos.images[index])[0] for index in chosen.split(batch)])
+    seen = torch.cat([_look(student, photos.images[index], mirror)[0] for index in chosen.split(batch)])
     anchors = Anchors(seen.shape[1], parts, feature_weight=FEATURE_WEIGHT).to(seen.device)
     anchors.fit(seen, masks[chosen], mirror, g)
     del seen
     found, overlap = [], torch.zeros(parts, parts, device=g.device)
     for start in range(0, len(photos), batch):
-        features, before = eye(photos.images[start : start + batch])
+        features, before = _look(student, photos.images[start : start + batch], mirror)
         mask = masks[start : start + batch]
         now = anchors(anchors.embed_features(features), foreground_frame(mask, mirror))
         overlap += torch.einsum("bkhw,bjhw->kj", now * mask, before)

@@ -1,4 +1,4 @@
-"""The one door to ONNX Runtime: which providers a device needs, and why it cannot have them, with the mend."""
+"""The one door to ONNX Runtime: which providers a device needs; why it cannot have them, with the mend."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def why_not(kind: str) -> str:
     version = onnxruntime.__version__
     if installed("onnxruntime") and installed("onnxruntime-gpu"):
         return (
-            f"device {kind} is not there: onnxruntime and onnxruntime-gpu are both installed and share files, "
-            "so CUDA is missing; run: pip uninstall -y onnxruntime onnxruntime-gpu && "
+            f"device {kind} is not there: onnxruntime and onnxruntime-gpu are both installed and share "
+            "files, so CUDA is missing; run: pip uninstall -y onnxruntime onnxruntime-gpu && "
             "pip install onnxruntime-gpu"
         )
     if PROVIDERS[kind] not in onnxruntime.get_available_providers():

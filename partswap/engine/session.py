@@ -16,7 +16,7 @@ __all__ = ["Session"]
 
 
 class Session:
-    """providers: what ONNX Runtime really runs the graph with, best first. metadata: the graph's own words."""
+    """providers: what ONNX Runtime really runs the graph with, best first. metadata: the graph's own."""
 
     def __init__(self, data: bytes, name: Path, kind: str, index: int, threads: int) -> None:
         """data: the serialized graph; name: where it came from. kind, index: see `parse_device`, not `auto`.

@@ -53,8 +53,9 @@ def make_graph(
 ) -> onnx.ModelProto:
     """The graph of the `student` (`partswap.nets.pipelines.Segment`) or the `renderer` (`Paint`).
 
-    Batch, heights and widths are free. compact: kernels as float16, see `storage`. Without metadata, and without paths of this machine. Raises UsageError
-    for an opset that cannot be had, ModelError as load_student, PartswapError where the exporter fails.
+    Batch, heights and widths are free. Without metadata, and without paths of this machine. compact: kernels
+    as float16, see `storage`. Raises UsageError for an opset that cannot be had or a checkpoint without
+    renderer, ModelError as load_student, PartswapError where the exporter fails.
     """
     if opset is not None and opset not in OPSETS:
         raise UsageError(f"opset {opset} cannot be written; choose from {OPSETS[0]} to {OPSETS[-1]}")

@@ -20,8 +20,7 @@ class Fuse(nn.Module):
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
         """(B, Cc, h, w) and (B, Cf, 2h, 2w) -> (B, width, 2h, 2w)."""
-        # By a constant factor, not to the size of `fine`: ONNX Runtime then keeps its fast layout (docs of speed
-        # in benchmarks/README.md).
+        # By a constant, not to the size of `fine`: ONNX Runtime then stays in its fast layout.
         finer = F.interpolate(self.top(coarse), scale_factor=2.0, mode="bilinear", align_corners=False)
         return self.mix(finer + self.lateral(fine))
 

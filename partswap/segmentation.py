@@ -168,8 +168,8 @@ def load(model: str | PathLike[str] | None = None, device: str = "auto", engine:
     """Load a model: None for the embedded one, a folder, an embedded name, or a hub id
     `owner/name[@revision]`.
 
-    device: auto, cpu, cuda, cuda:N or mps. engine: auto, onnx or torch. Raises ModelError, DeviceError or
-    UsageError.
+    device: auto, cpu, cuda, cuda:N, tensorrt or mps. engine: auto, onnx or torch. Raises ModelError,
+    DeviceError or UsageError.
     """
     checkpoint = read_checkpoint(resolve_model(model))
     return Model(checkpoint, open_engine(checkpoint, engine, device))

@@ -20,6 +20,7 @@ from partswap.cli.options import (
     ModelOption,
     OverwriteOption,
     QuietOption,
+    ThreadsOption,
     VerboseOption,
 )
 
@@ -85,6 +86,7 @@ def transfer_command(
     model: ModelOption = None,
     device: DeviceOption = "auto",
     engine: EngineOption = "auto",
+    threads: ThreadsOption = None,
     json_lines: Annotated[
         bool, typer.Option("--json", help="One JSON line a pair on stdout: parts, areas, origins, seconds.")
     ] = False,
@@ -117,7 +119,7 @@ def transfer_command(
     from partswap.engine import open_engine
     from partswap.segmentation import Model
 
-    loaded = Model(checkpoint, open_engine(checkpoint, engine, device))
+    loaded = Model(checkpoint, open_engine(checkpoint, engine, device, threads, voice.say))
     voice.say("{model} {revision} on {device} ({engine})".format(**loaded.source))
     job = _Job(loaded, parts, to, grid, options, person, source_person, quality, overwrite)
     if _run(job, work, voice, json_lines):
@@ -155,7 +157,7 @@ class _Job:
         """One pair: write its picture, return its record."""
         from partswap.transfer import Pair
 
-        pair = Pair(source, target, self.model.checkpoint, self.person, self.source_person)
+        pair = Pair(source, target, self.model.engine, self.person, self.source_person)
         if self.grid:
             from partswap.transfer.figure import figure
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from partswap.errors import UsageError
 from partswap.imaging.load import list_images
+from partswap.imaging.opening import read_bounded
 
 __all__ = ["Input", "collect_inputs", "refuse_clashes"]
 
@@ -39,7 +40,7 @@ class Input:
 
     def read(self) -> Path | bytes:
         """Something that `load_image` takes."""
-        return sys.stdin.buffer.read() if self.path is None else self.path
+        return read_bounded(sys.stdin.buffer, "standard input") if self.path is None else self.path
 
 
 def collect_inputs(words: Sequence[str], made: Collection[str] = ()) -> list[Input]:

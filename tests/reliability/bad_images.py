@@ -118,7 +118,7 @@ def _claims() -> Iterator[Made]:
     at = whole.index(b"\xff\xc0") + 5
     whole[at : at + 4] = struct.pack(">HH", 65_500, 65_500)
     yield "bomb.jpg", bytes(whole), "JPEG that claims 65500 x 65500", REFUSED
-    yield "scans.jpg", endless_scans(picture(3, (4000, 4000)), 3000), "progressive JPEG, 3000 scans", REFUSED
+    yield "scans.jpg", endless_scans((4000, 4000), 3000), "progressive JPEG, 3000 scans", REFUSED
     gif = bytearray(encoded(picture(), "GIF"))
     gif[6:10] = struct.pack("<HH", 65_535, 65_535)
     yield "bomb.gif", bytes(gif), "GIF whose canvas is 65535 x 65535", REFUSED

@@ -15,11 +15,11 @@ def with_segment(jpeg: bytes, marker: int, data: bytes) -> bytes:
     return jpeg[:2] + struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data + jpeg[2:]
 
 
-def endless_scans(image: Image.Image, count: int) -> bytes:
+def endless_scans(size: tuple[int, int], count: int) -> bytes:
     """A progressive JPEG whose last scan comes again and again: a few hundred bytes each, and every one costs
     the decoder a pass over the whole picture."""
     buffer = io.BytesIO()
-    flat = image.convert("L").point(lambda value: 128)
+    flat = Image.new("L", size, 128)
     flat.save(buffer, "JPEG", progressive=True)
     whole = buffer.getvalue()
     at = whole.rindex(b"\xff\xda")

@@ -90,10 +90,10 @@ def _expand(word: str, made: Collection[str]) -> list[Input]:
         if sys.stdin is None or sys.stdin.isatty():
             raise UsageError("- reads a photo from standard input, which is a terminal; pipe a file into it")
         return [Input(None, Path("stdin"))]
-    path = Path(word).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(word))
+    if os.path.isdir(path):
         return _below(path, list_images(path), made, f"the folder {word} holds no photos")
-    if not path.exists() and any(sign in word for sign in _GLOB_SIGNS):
+    if not os.path.lexists(path) and any(sign in word for sign in _GLOB_SIGNS):
         pattern = os.path.expanduser(word)
         files = sorted(Path(match) for match in glob.glob(pattern, recursive=True) if os.path.isfile(match))
         return _below(_fixed_part(Path(pattern)), files, made, f"nothing matches {word}")

@@ -62,7 +62,9 @@ class Config:
         _require(_whole(self.input_long_side, 16, _MAX_SIDE), "input_long_side", self.input_long_side)
         _require(self.input_long_side >= self.multiple, "input_long_side", self.input_long_side)
         # of values in 0..1; what float32 rounds to zero or to infinity would make every pixel NaN
-        _require(len(self.mean) == 3 and all(_real(m) and abs(m) <= 100 for m in self.mean), "mean", self.mean)
+        _require(
+            len(self.mean) == 3 and all(_real(m) and abs(m) <= 100 for m in self.mean), "mean", self.mean
+        )
         _require(len(self.std) == 3 and all(_real(s) and 1e-3 <= s <= 100 for s in self.std), "std", self.std)
         _require(isinstance(self.training, Mapping), "training", self.training)
         _check_net("student", self.student, self.parts)

@@ -82,8 +82,17 @@ class Checkpoint:
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """The checkpoint in folder `path`; everything but the tensors' values is checked. Raises ModelError."""
     folder = Path(path)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise ModelError(f"there is no checkpoint folder at {folder}")
+    try:
+        _look_over(folder)
+    except OSError as error:
+        raise ModelError(f"cannot read {folder}: {error.strerror or error}; check its permissions") from error
+    return _read(folder)
+
+
+def _look_over(folder: Path) -> None:
+    """ModelError unless all files that a checkpoint needs are there."""
     if not (folder / WEIGHTS_FILE).is_file():
         pickles = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in _PICKLES)
         if pickles:
@@ -94,6 +103,9 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     missing = [name for name in (CONFIG_FILE, PARTS_FILE, WEIGHTS_FILE) if not (folder / name).is_file()]
     if missing:
         raise ModelError(f"{folder} is not a partswap checkpoint: it lacks {', '.join(missing)}")
+
+
+def _read(folder: Path) -> Checkpoint:
     try:
         config = Config.from_json(read_json(folder / CONFIG_FILE))
         parts = Parts.from_json(read_json(folder / PARTS_FILE))

@@ -49,13 +49,14 @@ def resolve_model(model: str | os.PathLike[str] | None = None) -> Path:
         raise ModelError(
             "the embedded model is missing from this installation; reinstall it, or give --model a folder"
         )
-    folder = Path(text).expanduser()
-    if model is None or (text in embedded and not (folder / CONFIG_FILE).is_file()):
+    folder = Path(os.path.expanduser(text))
+    if model is None or (text in embedded and not os.path.isfile(folder / CONFIG_FILE)):
         return embedded[text]
-    if folder.is_dir():
+    if os.path.isdir(folder):
         nested = folder / "checkpoint"
-        return nested if not (folder / CONFIG_FILE).exists() and (nested / CONFIG_FILE).is_file() else folder
-    if folder.exists():
+        bare = not os.path.exists(folder / CONFIG_FILE)
+        return nested if bare and os.path.isfile(nested / CONFIG_FILE) else folder
+    if os.path.exists(folder):
         raise ModelError(
             f"{text} is a file; a model is a folder with config.json, parts.json and model.safetensors"
         )

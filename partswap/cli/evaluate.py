@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from partswap.cli.console import Voice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -110,7 +111,7 @@ def _report(
 
     def skip(entry: Entry, error: PartswapError) -> None:
         failed.append(entry.name)
-        print(f"error: {error}", file=sys.stderr)
+        Voice(quiet).error(error)
 
     photos = _with_progress(read_photos(entries, classes, skip), len(entries), quiet, failed)
     first = next(photos, None)

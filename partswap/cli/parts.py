@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -163,7 +164,7 @@ def _refuse_shared(path: Path, model: str | None) -> None:
             f"the model {path.name} came with partswap and is not changed in place; copy it first: "
             f"cp -r {path} my-{path.name}   and then give --model my-{path.name}"
         )
-    if model is None or not Path(model).expanduser().is_dir():
+    if model is None or not os.path.isdir(os.path.expanduser(model)):
         raise UsageError(
             f"{model} lies in the hub's cache and is not changed in place; copy it first: "
             f"cp -rL {path} my-model   and then give --model my-model"

@@ -18,7 +18,16 @@ from partswap.errors import ImageError, UsageError
 from partswap.imaging.modes import has_alpha, has_grey_palette, to_8_bits, to_rgb
 from partswap.imaging.opening import MAX_PIXELS, ImageSource, check_size, opened
 
-__all__ = ["MAX_PIXELS", "SUFFIXES", "ImageSource", "LoadedImage", "list_images", "load_image", "load_mask"]
+__all__ = [
+    "MAX_PIXELS",
+    "SUFFIXES",
+    "ImageSource",
+    "LoadedImage",
+    "list_images",
+    "load_image",
+    "load_label_map",
+    "load_mask",
+]
 
 _ENDINGS = "jpg jpeg jpe jfif mpo png apng webp avif bmp dib tif tiff gif ppm pgm pbm pnm jp2 j2k"
 SUFFIXES = frozenset(f".{ending}" for ending in _ENDINGS.split())
@@ -98,6 +107,20 @@ def load_mask(path: ImageSource, size: tuple[int, int] | None = None) -> np.ndar
     return mask
 
 
+def load_label_map(path: ImageSource) -> np.ndarray:
+    """Read a label map: uint8 ``(H, W)``, the values of an 8-bit grey or palette picture as they are stored.
+
+    Raises:
+        ImageError: as ``load_image``, and for pictures of any other mode.
+    """
+    with opened(path, MAX_PIXELS) as (image, name):
+        if image.mode not in ("L", "P"):
+            raise ImageError(
+                f"{name}: is no label map: its pixels are {image.mode}, not 8-bit grey or palette"
+            )
+        return np.array(_decoded(image, name), np.uint8)
+
+
 def list_images(path: str | os.PathLike[str], recursive: bool = True) -> list[Path]:
     """List the photos in a folder, sorted by path; a path to a file is listed as itself.
 
@@ -109,23 +132,33 @@ def list_images(path: str | os.PathLike[str], recursive: bool = True) -> list[Pa
         UsageError: there is no such file or folder, or the folder cannot be read.
     """
     root = Path(path)
-    if root.is_file():
+    if os.path.isfile(root):
         return [root]
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise UsageError(f"{root}: no such file or folder; check the path")
     found: list[Path] = []
-    for folder, folders, files in os.walk(root, onerror=_refuse_folder):
-        folders[:] = [name for name in folders if recursive and not name.startswith(".")]
-        found += [Path(folder, name) for name in files if _is_photo(name)]
+    folders = [str(root)]
+    while folders:  # not os.walk, which calls itself for every level, and trees can be deeper than Python
+        for entry in _entries(folders.pop()):
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                folders += [entry.path] if recursive else []
+            elif Path(entry.name).suffix.lower() in SUFFIXES and not _is_linked_folder(entry):
+                found.append(Path(entry.path))
     return sorted(found)
 
 
-def _is_photo(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+def _is_linked_folder(entry: os.DirEntry[str]) -> bool:
+    return entry.is_symlink() and os.path.isdir(entry.path)
 
 
-def _refuse_folder(error: OSError) -> None:
-    raise UsageError(f"{error.filename}: the folder could not be read ({error.strerror})") from error
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        raise UsageError(f"{folder}: the folder could not be read ({error.strerror})") from error
 
 
 # ---------------------------------------------------------------- decoding

@@ -48,7 +48,7 @@ def opened(source: ImageSource, ceiling: int) -> Iterator[tuple[Image.Image, str
         stream, name = io.BytesIO(source), "<bytes>"
     elif isinstance(source, str | os.PathLike):
         stream, name = _open_path(Path(source)), str(source)
-    elif hasattr(source, "read"):
+    elif not isinstance(source, np.ndarray) and hasattr(source, "read"):
         stream, name = io.BytesIO(read_bounded(source, "<stream>")), "<stream>"
     else:
         raise ImageError(
@@ -94,7 +94,9 @@ def _read_pipe(path: Path) -> bytes:
     """All that somebody writes to a named pipe; ImageError if nobody has begun to after some seconds."""
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as stream:
         until = time.monotonic() + _PATIENCE
-        while not (begun := stream.read(1 << 16)) and begun is not None:  # None: open for writing, no data yet
+        while (
+            not (begun := stream.read(1 << 16)) and begun is not None
+        ):  # None: open for writing, no data yet
             if time.monotonic() > until:
                 raise ImageError(f"{path}: nothing is written to this pipe; check what should write to it")
             time.sleep(0.01)

@@ -85,7 +85,7 @@ def atomic_write(path: str | os.PathLike[str], *, overwrite: bool = True) -> Ite
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
     """Raise ``UsageError`` where writing to ``path`` would replace something that may not be replaced."""
-    if path.is_dir():
+    if os.path.isdir(path):
         raise UsageError(f"{path}: is a folder; give the name of a file to write")
     if not overwrite and os.path.lexists(path):
         raise UsageError(f"{path}: exists already; give `--overwrite` to replace it, or choose another place")
@@ -263,7 +263,7 @@ def _sentences(target: Path, only: tuple[int, ...] | None = None) -> Iterator[No
 
 
 def _make_folders(folder: Path, made: list[Path]) -> None:
-    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    missing = [each for each in (folder, *folder.parents) if not os.path.exists(each)]
     for each in reversed(missing):
         with suppress(FileExistsError):  # made by someone else meanwhile: theirs, so not ours to remove
             each.mkdir()

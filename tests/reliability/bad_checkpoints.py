@@ -32,7 +32,7 @@ MODEL_WORDS = (
 """What may not be looked up anywhere, after `--model`."""
 
 Item = tuple[str, Callable[[Path], object], str, str]
-"""Name, what turns a good checkpoint in that folder into a bad one, what is wrong with it, what is expected."""
+"""Name, what turns a good checkpoint in that folder into a bad one, what is wrong, what is expected."""
 
 
 def write_bad_checkpoints(folder: Path, good: Path) -> list[Case]:
@@ -132,10 +132,14 @@ def _configs(data: dict[str, Any]) -> Iterator[Item]:
         changes[f"width-{width}"] = ({"student": {**student, "width": width}}, f"a width of {width}")
         if renderer:
             changed = {"renderer": {**renderer, "width": width}}
-            yield from _config(data, f"renderer-width-{width}", changed, f"a renderer's width of {width}", EITHER)
+            yield from _config(
+                data, f"renderer-width-{width}", changed, f"a renderer's width of {width}", EITHER
+            )
     for name, (change, about) in changes.items():
         yield from _config(data, name, change, about)
-    yield from _config(data, "training-wild", {"training": {"a\n": [[1e308, "\ud800"]]}}, "a wild record", FINE)
+    yield from _config(
+        data, "training-wild", {"training": {"a\n": [[1e308, "\ud800"]]}}, "a wild record", FINE
+    )
     lacking = {key: value for key, value in data.items() if key != "student"}
     yield "config-lacks-student", _putting("config.json", json.dumps(lacking).encode()), "no student", REFUSED
 
@@ -157,7 +161,7 @@ def _parts(data: dict[str, Any]) -> Iterator[Item]:
     ):
         yield changed(f"name-{number:02d}", f"a part called {name[:12]!r}", name=name)
     for number, name in enumerate(("all", "background", "overlay", "7", "\u202egnp", "\ud800", "a\u0301")):
-        yield changed(f"name-{20 + number}", f"a part called {ascii(name)}", name=name)
+        yield changed(f"name-{20 + number}", f"a part called {name!a}", name=name)
     yield changed("name-many-scripts", "letters of many scripts", FINE, name="名🦊 ärm")
     yield changed("name-markup", "what a terminal library takes for markup", FINE, name="[red]arm[bold]")
     yield changed("name-device", "a name that Windows keeps for itself", FINE, name="con")

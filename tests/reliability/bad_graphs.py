@@ -103,7 +103,9 @@ def _endless(key: str) -> Any:
         [turn, going, carried],
         [more, next_one],
     )
-    return _model([helper.make_node("Loop", ["", "true", "start"], ["parts"], body=body)], key, tensors=[true])
+    return _model(
+        [helper.make_node("Loop", ["", "true", "start"], ["parts"], body=body)], key, tensors=[true]
+    )
 
 
 def _enormous(key: str) -> Any:

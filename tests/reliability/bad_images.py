@@ -135,13 +135,24 @@ def _claims() -> Iterator[Made]:
     big = tif.replace(width, struct.pack("<HHII", 256, 4, 1, 9_000_000))
     assert width in tif
     yield "bomb.tif", big, "TIFF that claims to be 9000000 wide", REFUSED
-    yield "circle.tif", struct.pack("<2sHIHI", b"II", 42, 8, 0, 8), "TIFF whose directory follows itself", REFUSED
-    yield "text-bomb.png", png_of(*SIZE, extra=[(b"zTXt", b"a\0\0" + zlib.compress(bytes(1 << 26), 9))]), (
-        "PNG with 64 MiB of compressed text"
-    ), EITHER
-    yield "icc-bomb.png", png_of(*SIZE, extra=[(b"iCCP", b"a\0\0" + zlib.compress(bytes(1 << 26), 9))]), (
-        "PNG with 64 MiB of compressed profile"
-    ), EITHER
+    yield (
+        "circle.tif",
+        struct.pack("<2sHIHI", b"II", 42, 8, 0, 8),
+        "TIFF whose directory follows itself",
+        REFUSED,
+    )
+    yield (
+        "text-bomb.png",
+        png_of(*SIZE, extra=[(b"zTXt", b"a\0\0" + zlib.compress(bytes(1 << 26), 9))]),
+        ("PNG with 64 MiB of compressed text"),
+        EITHER,
+    )
+    yield (
+        "icc-bomb.png",
+        png_of(*SIZE, extra=[(b"iCCP", b"a\0\0" + zlib.compress(bytes(1 << 26), 9))]),
+        ("PNG with 64 MiB of compressed profile"),
+        EITHER,
+    )
 
 
 def _odd_modes() -> Iterator[Made]:
@@ -170,7 +181,12 @@ def _odd_modes() -> Iterator[Made]:
 
 def _bad_metadata() -> Iterator[Made]:
     rgb = picture()
-    yield "exif.jpg", encoded(rgb, "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff" + bytes(40)), "broken EXIF", FINE
+    yield (
+        "exif.jpg",
+        encoded(rgb, "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff" + bytes(40)),
+        "broken EXIF",
+        FINE,
+    )
     turned = Image.Exif()
     turned[0x0112] = 77
     yield "turned.jpg", encoded(rgb, "JPEG", exif=turned), "orientation 77", FINE
@@ -178,7 +194,12 @@ def _bad_metadata() -> Iterator[Made]:
     yield "words.jpg", encoded(rgb, "JPEG", exif=words), "an orientation in words", FINE
     yield "icc.jpg", encoded(rgb, "JPEG", icc_profile=b"no profile at all"), "broken profile", FINE
     yield "icc.png", encoded(rgb, "PNG", icc_profile=bytes(16) + b"RGB " + bytes(400)), "hollow profile", FINE
-    yield "icc-cmyk.jpg", encoded(rgb.convert("CMYK"), "JPEG", icc_profile=b"\xff" * 300), "CMYK, broken", FINE
+    yield (
+        "icc-cmyk.jpg",
+        encoded(rgb.convert("CMYK"), "JPEG", icc_profile=b"\xff" * 300),
+        "CMYK, broken",
+        FINE,
+    )
     large = bytes(16) + b"RGB " + bytes(20 << 20)
     yield "icc-large.tif", encoded(rgb, "TIFF", icc_profile=large), "a profile of 20 MiB", FINE
     comments = with_segment(encoded(rgb, "JPEG"), 0xFE, b"\xff\xda" * 30_000)

@@ -14,7 +14,7 @@ REFUSED, FINE, EITHER = "refused", "fine", "either"
 class Case:
     """One file or folder of the corpus.
 
-    name: of the file or folder, in the folder it was written to. about: what is wrong with it, in a few words.
+    name: of the file or folder, in the folder it was written to. about: what is wrong with it, in few words.
     expected: `REFUSED`, `FINE` or `EITHER`.
     """
 

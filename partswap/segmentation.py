@@ -16,6 +16,7 @@ import numpy as np
 
 from partswap.checkpoint import Checkpoint, read_checkpoint, resolve_model
 from partswap.engine import Engine, open_engine
+from partswap.errors import ModelError
 from partswap.imaging import Frame, LoadedImage, fit, load_image
 from partswap.imaging.rle import label_runs
 from partswap.parts import Parts
@@ -41,6 +42,14 @@ class Segmentation:
     parts: Parts
     ids: tuple[int, ...]
     source: dict[str, str]
+
+    def __post_init__(self) -> None:
+        """Raises ModelError where the net gave NaN: finite weights can still be too large to compute with."""
+        if not np.isfinite(self.part_map).all():
+            raise ModelError(
+                f"the model {self.source.get('model')} gives no numbers for {self.image.name}; "
+                "its weights or its config.json are damaged"
+            )
 
     @cached_property
     def labels(self) -> np.ndarray:

@@ -7,6 +7,7 @@ can name a file, and no code of its author runs.
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -27,6 +28,7 @@ from partswap.checkpoint.files import (
     sha256,
 )
 from partswap.errors import ModelError, PartswapError, UsageError
+from partswap.imaging.save import atomic_write, is_left_over
 from partswap.parts import Parts
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Checkpoint", "read_checkpoint", "write_checkpoint", "write_parts"]
 
 _KNOWN_FILES = {CONFIG_FILE, PARTS_FILE, WEIGHTS_FILE, CARD_FILE, "model.onnx", "renderer.onnx"}
+_ASIDE = "checkpoint"  # an older folder's name while a new one takes its place
 _PICKLES = {".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle"}
 
 
@@ -141,8 +144,7 @@ def write_checkpoint(
     if len(parts) != config.parts:
         raise ModelError(f"the configuration speaks of {config.parts} parts, but {len(parts)} are listed")
     target.parent.mkdir(parents=True, exist_ok=True)
-    for left_over in target.parent.glob(f".{target.name}.new-*"):  # of a run that was killed while it wrote
-        shutil.rmtree(left_over, ignore_errors=True)
+    _tidy_up(target)
     staged = Path(tempfile.mkdtemp(prefix=f".{target.name}.new-", dir=target.parent))
     try:
         _write_files(staged, config, parts, tensors, card)
@@ -162,16 +164,8 @@ def write_parts(path: str | os.PathLike[str], parts: Parts) -> None:
         raise ModelError(
             f"{checkpoint.path} has {checkpoint.config.parts} parts, so {len(parts)} cannot be named"
         )
-    staged = checkpoint.path / f".{PARTS_FILE}.new-{os.getpid()}"
-    try:
-        _write_bytes(staged, _json_bytes(parts.to_json()))
-        os.replace(staged, checkpoint.path / PARTS_FILE)
-    except OSError as error:
-        raise PartswapError(
-            f"cannot write {checkpoint.path / PARTS_FILE}: {error.strerror or error}"
-        ) from error
-    finally:
-        staged.unlink(missing_ok=True)
+    with atomic_write(checkpoint.path / PARTS_FILE) as staged:
+        staged.write_bytes(_json_bytes(parts.to_json()))
 
 
 def _check_target(target: Path, overwrite: bool) -> None:
@@ -179,7 +173,7 @@ def _check_target(target: Path, overwrite: bool) -> None:
         return
     if not target.is_dir():
         raise UsageError(f"{target} is a file; a checkpoint is a folder, so choose another name")
-    entries = {entry.name for entry in target.iterdir()}
+    entries = {entry.name for entry in target.iterdir() if not is_left_over(entry)}
     if entries and not overwrite:
         raise UsageError(
             f"{target} exists already; choose another folder, or allow it to be replaced with --overwrite"
@@ -187,6 +181,17 @@ def _check_target(target: Path, overwrite: bool) -> None:
     foreign = sorted(entries - _KNOWN_FILES)
     if foreign:
         raise UsageError(f"{target} holds more than a checkpoint ({_some(foreign)}), so it is not replaced")
+
+
+def _tidy_up(target: Path) -> None:
+    """What runs left that were killed while they wrote: their new folder is thrown away; the old one, if it
+    had stepped aside already, comes back."""
+    for staged in target.parent.glob(f".{glob.escape(target.name)}.new-*"):
+        shutil.rmtree(staged, ignore_errors=True)
+    for aside in target.parent.glob(f".{glob.escape(target.name)}.old-*"):
+        if (aside / _ASIDE).is_dir() and not target.exists():
+            os.rename(aside / _ASIDE, target)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _write_files(
@@ -232,11 +237,11 @@ def _swap(staged: Path, target: Path) -> None:
         return
     aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.old-", dir=target.parent))
     try:
-        os.rename(target, aside / "checkpoint")
+        os.rename(target, aside / _ASIDE)
         try:
             os.rename(staged, target)
         except BaseException:
-            os.rename(aside / "checkpoint", target)
+            os.rename(aside / _ASIDE, target)
             raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)

@@ -230,7 +230,7 @@ def _output(out: Path, single: bool, source: Input | None, target: Input, kind: 
 
 def _run(job: _Job, work: _Work, voice: Voice, json_lines: bool) -> int:
     """All pairs, target by target; returns how many failed."""
-    from partswap.errors import PartswapError, UsageError
+    from partswap.errors import ModelError, PartswapError, UsageError
 
     @functools.lru_cache(maxsize=_KEPT)
     def segmented(index: int) -> Segmentation:
@@ -242,7 +242,7 @@ def _run(job: _Job, work: _Work, voice: Voice, json_lines: bool) -> int:
         try:
             found = segmented(pairing.source), segmented(pairing.target)
             record = job.do(*found, pairing.out)
-        except UsageError:
+        except (UsageError, ModelError):  # not this pair's fault alone
             raise
         except PartswapError as error:
             failed += 1

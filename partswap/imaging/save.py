@@ -11,6 +11,7 @@ import errno
 import io
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -22,8 +23,17 @@ from PIL import Image
 
 from partswap.errors import PartswapError, UsageError
 
-__all__ = ["atomic_write", "refuse_existing", "save_image", "save_json", "save_label_map"]
+__all__ = [
+    "atomic_write",
+    "clear_left_overs",
+    "is_left_over",
+    "refuse_existing",
+    "save_image",
+    "save_json",
+    "save_label_map",
+]
 
+_LEFT_OVER = re.compile(r"\.partswap-[0-9a-f]{12}\.tmp(\..*)?")
 _FORMATS = {
     ".png": "PNG",
     ".jpg": "JPEG",
@@ -81,6 +91,19 @@ def atomic_write(path: str | os.PathLike[str], *, overwrite: bool = True) -> Ite
         raise
     with suppress(OSError):  # the rename is done; some file systems cannot flush a folder
         _flush(target.parent)
+
+
+def is_left_over(path: Path) -> bool:
+    """Whether this is the temporary file of a process that was killed while it wrote (or still writes)."""
+    return _LEFT_OVER.fullmatch(path.name) is not None
+
+
+def clear_left_overs(folder: Path) -> None:
+    """Remove such files from a folder (not its sub-folders) that nobody else writes to at the moment."""
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if is_left_over(path):
+                path.unlink(missing_ok=True)
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:

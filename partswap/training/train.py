@@ -15,6 +15,7 @@ from partswap.discovery.step import MEAN
 from partswap.discovery.train import discover
 from partswap.distillation.train import STUDENT_WIDTH, distill
 from partswap.errors import UsageError
+from partswap.imaging.save import clear_left_overs
 from partswap.nets.encoder import MULTIPLE
 from partswap.nets.segmenter import Segmenter
 from partswap.parts import Parts
@@ -52,6 +53,8 @@ def open_run(options: TrainOptions, log: RunLog, weights: dict[str, Tensor] | No
     state_file = options.out / "state" / "state.safetensors"
     if state_file.exists() and not options.resume:
         raise UsageError(f"{options.out} holds a run already; go on with --resume, or choose another --out.")
+    for folder in (options.out, state_file.parent, options.out / "sheets"):
+        clear_left_overs(folder)  # of a run that was killed; its state can be hundreds of megabytes
     device = torch.device(training_device(options.device))
     torch.manual_seed(options.seed)
     if device.type == "cuda":

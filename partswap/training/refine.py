@@ -34,7 +34,7 @@ def refine(options: TrainOptions, model: str) -> Path:
     parts and the renderer are kept. Returns the folder of the new checkpoint; raises what
     :func:`partswap.training.train.train` raises, and ModelError.
     """
-    checkpoint = read_checkpoint(resolve_model(model))
+    checkpoint = read_checkpoint(resolve_model(model, options.quiet))
     options = dataclasses.replace(
         options,
         parts=checkpoint.config.parts,

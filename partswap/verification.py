@@ -111,7 +111,7 @@ def drawn_person(height: int, width: int) -> np.ndarray:
 
     Whole numbers only, so that every machine draws the same pixels.
     """
-    y, x = np.mgrid[:height, :width]
+    y, x = np.mgrid[:height, :width].astype(np.int64)
     y, x = (
         y * 1000 // height,
         (x - width // 2) * 1000 // height,

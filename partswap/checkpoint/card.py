@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from partswap.checkpoint.files import CARD_FILE, MAX_JSON
+from partswap.checkpoint.hub import client
 from partswap.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ def read_card(folder: Path) -> ModelCard:
             raw = file.read(MAX_JSON + 1)
         if len(raw) > MAX_JSON:
             raise ValueError("it is larger than 1 MiB")
-        return ModelCard(raw.decode("utf-8-sig"))
+        with client(quiet=True):  # which warns of cards without metadata
+            return ModelCard(raw.decode("utf-8-sig"))
     except FileNotFoundError as error:
         raise ModelError(f"{folder} has no {CARD_FILE}; the hub shows it as the model's page") from error
     except Exception as error:  # the YAML reader's many, and the client's own

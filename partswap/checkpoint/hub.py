@@ -118,21 +118,22 @@ def _pull(hub_id: HubId, quiet: bool) -> Path:
 
 @contextmanager
 def client(quiet: bool) -> Iterator[None]:
-    """The hub's client with its bars on stderr, unless `quiet`, and its log and warnings silent: what went
-    wrong is said once, by us."""
+    """The hub's client with its bars where a person watches stderr, unless `quiet`, and its log and warnings
+    silent: what went wrong is said once, by us."""
     from huggingface_hub import utils
 
-    before, hidden = utils.logging.get_verbosity(), utils.are_progress_bars_disabled()
+    verbosity = utils.logging.get_verbosity()
+    hide = (quiet or not sys.stderr.isatty()) and not utils.are_progress_bars_disabled()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         utils.logging.set_verbosity_error()
-        if quiet and not hidden:
+        if hide:
             utils.disable_progress_bars()
         try:
             yield
         finally:
-            utils.logging.set_verbosity(before)
-            if quiet and not hidden:
+            utils.logging.set_verbosity(verbosity)
+            if hide:
                 utils.enable_progress_bars()
 
 

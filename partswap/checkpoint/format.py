@@ -1,5 +1,5 @@
 """A checkpoint: a folder with `config.json`, `parts.json`, `model.safetensors`, `README.md`, optionally
-`model.onnx`.
+`verification.json` and `model.onnx`.
 
 Only JSON and safetensors are ever read, always under the fixed names above, so nothing that a checkpoint says
 can name a file, and no code of its author runs.
@@ -22,11 +22,15 @@ from partswap.checkpoint.files import (
     CARD_FILE,
     CONFIG_FILE,
     PARTS_FILE,
+    REQUIRED,
+    VERIFICATION_FILE,
     WEIGHTS_FILE,
     check_weights,
+    pickles_among,
     read_json,
     sha256,
 )
+from partswap.checkpoint.hub_id import HubId, origin
 from partswap.errors import ModelError, PartswapError, UsageError
 from partswap.imaging.save import atomic_write, is_left_over
 from partswap.parts import Parts
@@ -36,9 +40,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Checkpoint", "read_checkpoint", "write_checkpoint", "write_parts"]
 
-_KNOWN_FILES = {CONFIG_FILE, PARTS_FILE, WEIGHTS_FILE, CARD_FILE, "model.onnx", "renderer.onnx"}
+_KNOWN_FILES = {*REQUIRED, CARD_FILE, VERIFICATION_FILE, "model.onnx", "renderer.onnx"}
 _ASIDE = "checkpoint"  # an older folder's name while a new one takes its place
-_PICKLES = {".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle"}
+_NETS = ("student.", "renderer.")
 
 
 @dataclass(frozen=True)
@@ -58,11 +62,25 @@ class Checkpoint:
     def weights(self) -> Path:
         return self.path / WEIGHTS_FILE
 
+    @property
+    def hub(self) -> HubId | None:
+        """The repository and commit that the checkpoint was downloaded from; None for one that was not."""
+        return origin(self.path)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What names the model in records: model (its name), revision (of its weights), and for one from the
+        hub also hub (`owner/name`) and commit."""
+        named = {"model": self.config.name, "revision": self.revision}
+        hub = self.hub
+        return named if hub is None else {**named, "hub": hub.repo, "commit": str(hub.revision)}
+
     def tensors(self, prefix: str = "") -> dict[str, Tensor]:
         """The tensors whose names begin with `prefix` (`"student."`, `"renderer."`), without it; floats as
         float32.
 
-        Raises ModelError for a damaged file, and names the tensors that hold NaN or infinite values.
+        Raises ModelError for a damaged file or one with tensors of no net, and names the tensors that hold
+        NaN or infinite values.
         """
         import torch
         from safetensors import SafetensorError, safe_open
@@ -70,12 +88,16 @@ class Checkpoint:
         tensors: dict[str, Tensor] = {}
         try:
             with safe_open(self.weights, framework="pt", device="cpu") as file:
-                for key in file.keys():  # noqa: SIM118  (safe_open is no mapping)
+                names = list(file.keys())
+                for key in names:
                     if key.startswith(prefix):
                         tensor = file.get_tensor(key)
                         tensors[key[len(prefix) :]] = tensor.float() if tensor.is_floating_point() else tensor
         except (SafetensorError, OSError, ValueError) as error:
             raise ModelError(f"{self.weights} is damaged ({str(error)[:120]}); fetch it again") from error
+        foreign = [name for name in names if not name.startswith(_NETS)]
+        if foreign:
+            raise ModelError(f"{self.weights} holds tensors of no net of ours: {_some(foreign)}")
         bad = [name for name, t in tensors.items() if t.is_floating_point() and not torch.isfinite(t).all()]
         if bad:
             raise ModelError(f"{self.weights} holds NaN or infinite values in {_some(bad)}")
@@ -97,13 +119,13 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 def _look_over(folder: Path) -> None:
     """ModelError unless all files that a checkpoint needs are there."""
     if not (folder / WEIGHTS_FILE).is_file():
-        pickles = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in _PICKLES)
+        pickles = pickles_among(entry.name for entry in folder.iterdir())
         if pickles:
             raise ModelError(
                 f"{folder} holds {_some(pickles)} but no {WEIGHTS_FILE}; "
                 "pickled weights can run code, so partswap reads only safetensors"
             )
-    missing = [name for name in (CONFIG_FILE, PARTS_FILE, WEIGHTS_FILE) if not (folder / name).is_file()]
+    missing = [name for name in REQUIRED if not (folder / name).is_file()]
     if missing:
         raise ModelError(f"{folder} is not a partswap checkpoint: it lacks {', '.join(missing)}")
 

@@ -53,6 +53,7 @@ COMMANDS = {
         "transfer", "transfer_command", "Carry the look of chosen parts from photo to photo."
     ),
     "evaluate": Command("evaluate", "evaluate_command", "Score a model against labelled photos."),
+    "models": Command("models", "models_app", "List, pull, push and verify models; the Hugging Face Hub."),
     "export-onnx": Command(
         "export_onnx", "export_onnx_command", "Write the model as an ONNX file, checked against torch."
     ),

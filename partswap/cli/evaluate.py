@@ -71,7 +71,7 @@ def evaluate_command(
     report, failed = _report(
         entries,
         _classes(classes, group, coarse, entries),
-        model={"model": model, "device": device, "engine": engine},
+        model={"model": model, "device": device, "engine": engine, "quiet": quiet},
         options={"seed": seed, "framing": framing, "leak": leak},
         quiet=quiet,
     )
@@ -132,8 +132,8 @@ def _report(
         **options,
     )
     about = {
+        **loaded.checkpoint.identity,
         "model": str(loaded.checkpoint.path),
-        "revision": loaded.checkpoint.revision,
         "engine": loaded.engine.name,
         "device": loaded.engine.device,
     }

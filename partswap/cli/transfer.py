@@ -111,7 +111,7 @@ def transfer_command(
     refuse_clashes(work.inputs, [p.out for p in work.pairs if p.out is not None], overwrite)
     if work.pairs[0].out is None and json_lines:
         raise UsageError("--out - and --json would both write to stdout; choose one")
-    checkpoint = read_checkpoint(resolve_model(model))
+    checkpoint = read_checkpoint(resolve_model(model, quiet))
     _check_names(checkpoint.parts, parts, to)
 
     from partswap.engine import open_engine

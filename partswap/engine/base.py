@@ -52,7 +52,7 @@ def open_engine(
 ) -> Engine:
     """Load `checkpoint` into an engine.
 
-    engine: `auto` is ONNX Runtime where the checkpoint has a graph already, in its folder or in the user's
+    engine: `auto` is ONNX Runtime where there is a graph already, with an embedded model or in the user's
     cache (`onnx` makes it), else torch. Where the graph or the runtime fails, `say` is told in one sentence.
     threads: for work on the CPU; None: the cores that there are.
 

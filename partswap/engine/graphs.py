@@ -1,7 +1,9 @@
-"""Where the ONNX graph of a checkpoint lies: in its folder, or in the user's cache. Nothing here needs torch.
+"""Where the ONNX graph of a checkpoint lies: with an embedded model, or in the user's cache. Nothing here
+needs torch.
 
 A graph says in its metadata which weights and which preprocessing it was made from (`graph_key`); one that
-says something else is not used.
+says something else is not used. What it says can be forged, so a `model.onnx` in any other folder, which may
+come from a stranger, is never opened: the cache holds what was made here, from weights.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from partswap.checkpoint.resolve import is_embedded
 
 if TYPE_CHECKING:
     from partswap.checkpoint import Checkpoint
@@ -37,9 +41,10 @@ def cached_graph(checkpoint: Checkpoint) -> Path:
 
 
 def graphs_there(checkpoint: Checkpoint) -> list[Path]:
-    """The graph in the checkpoint's folder and the one in the cache, those that exist, in the order of
+    """The graph that came with an embedded model and the one in the cache, those that exist, in the order of
     use."""
-    return [path for path in (checkpoint.path / GRAPH_FILE, cached_graph(checkpoint)) if path.is_file()]
+    own = [checkpoint.path / GRAPH_FILE] if is_embedded(checkpoint.path) else []
+    return [path for path in (*own, cached_graph(checkpoint)) if path.is_file()]
 
 
 def cache_folder() -> Path:

@@ -22,6 +22,7 @@ from partswap.training.options import TrainOptions
 from partswap.training.run import Run
 from partswap.training.state import Progress, module_tensors
 from partswap.training.train import open_run
+from partswap.verification import write_verification
 
 RATE_FACTOR = 0.3
 """A trained student moves more slowly than a fresh one."""
@@ -34,7 +35,7 @@ def refine(options: TrainOptions, model: str) -> Path:
     parts and the renderer are kept. Returns the folder of the new checkpoint; raises what
     :func:`partswap.training.train.train` raises, and ModelError.
     """
-    checkpoint = read_checkpoint(resolve_model(model))
+    checkpoint = read_checkpoint(resolve_model(model, options.quiet))
     options = dataclasses.replace(
         options,
         parts=checkpoint.config.parts,
@@ -92,6 +93,7 @@ def _finish(run: Run, checkpoint: Checkpoint, student: Segmenter, seconds: float
     card = (checkpoint.path / "README.md").read_text(encoding="utf-8")
     target = run.options.out / "model"
     write_checkpoint(target, config, checkpoint.parts, plain, card, overwrite=True)
+    write_verification(target)
     run.runner.log.say(f"done: {target}")
     return target
 

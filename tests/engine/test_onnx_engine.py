@@ -16,7 +16,7 @@ import pytest
 
 import partswap.export.onnx
 from partswap.checkpoint import Checkpoint, read_checkpoint
-from partswap.engine import onnx_engine, open_engine
+from partswap.engine import graphs, onnx_engine, open_engine
 from partswap.engine.graphs import cache_folder, cached_graph, graph_key
 from partswap.errors import DeviceError, PartswapError, UsageError
 
@@ -65,6 +65,7 @@ def _no_export(*_: object, **__: object) -> None:
 def test_auto_falls_back_to_torch_with_one_line(tiny_checkpoint: Path, monkeypatch, tmp_path: Path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
     monkeypatch.setattr(partswap.export.onnx, "export_onnx", _no_export)
+    monkeypatch.setattr(graphs, "is_embedded", lambda path: True)
     folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / "copy"))
     said: list[str] = []
     assert open_engine(read_checkpoint(folder), "auto", "cpu", say=said.append).name == "torch"
@@ -76,20 +77,28 @@ def test_auto_falls_back_to_torch_with_one_line(tiny_checkpoint: Path, monkeypat
         open_engine(read_checkpoint(folder), "onnx", "cpu", say=said.append)
 
 
-def test_a_graph_in_the_folder_is_used(checkpoint: Checkpoint, tmp_path: Path, monkeypatch):
+def test_a_graph_in_the_folder_is_used_if_it_came_with_partswap(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch
+):
     folder = Path(shutil.copytree(checkpoint.path, tmp_path / "copy"))
     shutil.copy(cached_graph(checkpoint), folder / "model.onnx")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
     said: list[str] = []
+    # a stranger's file could say that it belongs to these weights, and hold anything: it is not even opened
+    assert open_engine(read_checkpoint(folder), "auto", "cpu", say=said.append).name == "torch"
+    monkeypatch.setattr(graphs, "is_embedded", lambda path: path == folder)
     assert open_engine(read_checkpoint(folder), "onnx", "cpu", say=said.append).name == "onnx"
     assert said == []
     assert not cache_folder().exists()
 
 
 @pytest.mark.parametrize("damage", ["other weights", "cut off"])
-def test_a_graph_that_does_not_belong_is_not_used(checkpoint: Checkpoint, tmp_path: Path, damage):
+def test_a_graph_that_does_not_belong_is_not_used(
+    checkpoint: Checkpoint, tmp_path: Path, damage, monkeypatch
+):
     import onnx
 
+    monkeypatch.setattr(graphs, "is_embedded", lambda path: True)
     folder = Path(shutil.copytree(checkpoint.path, tmp_path / "copy"))
     graph = cached_graph(checkpoint)
     if damage == "cut off":

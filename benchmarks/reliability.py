@@ -2,9 +2,9 @@
 
     python benchmarks/reliability.py --out docs/reliability.md [--only images,checkpoints,folders,words,kills]
 
-The corpus is made anew each time, from seeds, in a temporary folder (`tests/reliability/bad_*.py`). Every command
-is a process of its own, with a home and caches of its own; see `sandbox.py` for what counts as wrong and
-`kills.py` for kill -9. Takes about an hour on two cores. Exit 1 if anything was wrong.
+The corpus is made anew each time, from seeds, in a temporary folder (`tests/reliability/bad_*.py`). Every
+command is a process of its own, with a home and caches of its own; see `sandbox.py` for what counts as wrong
+and `kills.py` for kill -9. Takes about half an hour on two cores. Exit 1 if anything was wrong.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from sandbox import LIMIT, ROOT, Ran, World
 sys.path.insert(0, str(ROOT / "tests" / "reliability"))
 sys.path.insert(0, str(ROOT / "tests" / "training"))
 
-from bad_checkpoints import MODEL_WORDS, write_bad_checkpoints  # noqa: E402
-from bad_images import encoded, picture, write_bad_images  # noqa: E402
-from cases import FINE, REFUSED, Case  # noqa: E402
+from bad_checkpoints import MODEL_WORDS, write_bad_checkpoints
+from bad_images import encoded, picture, write_bad_images
+from cases import FINE, REFUSED, Case
 
-from partswap.errors import printable  # noqa: E402
-from partswap.imaging.load import SUFFIXES  # noqa: E402
+from partswap.errors import printable
+from partswap.imaging.load import SUFFIXES
 
 KINDS = ("images", "checkpoints", "words", "folders", "kills")
-TRAIN = (
-    "--size 64x64 --parts 4 --batch 4 --steps 1 --distill-steps 1 --rounds 1 --device cpu --workers 1".split()
-)
-NETS = "--backbone mobilenetv3_small_050 --pretrained none".split()
-GIVEN_UP = {0: "done", 1: "some failed", 2: "usage", 3: "model"}
+TRAIN = [
+    *("--size", "64x64", "--parts", "4", "--batch", "4", "--steps", "1", "--distill-steps", "1"),
+    *("--rounds", "1", "--device", "cpu", "--workers", "1"),
+    *("--backbone", "mobilenetv3_small_050", "--pretrained", "none"),
+]
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,7 @@ def main() -> None:
         rows = {
             kind: run_all(made[kind](inputs), asked.jobs) for kind in made if kind in asked.only.split(",")
         }
+        inputs.world.close()
         kills = killed_commands(Path(folder)) if "kills" in asked.only.split(",") else []
     text = page(rows, kills, counts(inputs))
     if asked.out is None:
@@ -183,7 +184,7 @@ def checked_image(world: World, words: list[object], case: Case, column: str) ->
 
 
 def said_once(ran: Ran, named: str = "") -> None:
-    """A failure says one sentence (and `parts show` a second one, that nothing is left); success says none."""
+    """A failure says one sentence (`parts show` says a second one: nothing is left), success says none."""
     if ran.code is None or ran.code < 0 or "traceback" in " ".join(ran.complaints):
         return
     errors = ran.errors()
@@ -225,7 +226,6 @@ def of_checkpoints(inputs: Inputs) -> Iterator[Job]:
                 "--refine",
                 inputs.models / case.name,
                 *TRAIN,
-                *NETS,
             ],
         }
         for column, words in commands.items():
@@ -233,12 +233,16 @@ def of_checkpoints(inputs: Inputs) -> Iterator[Job]:
         if case.expected == REFUSED:  # of a good one this takes a minute, and the kills below do it 20 times
             words = ["export-onnx", "--out", "graph.onnx", *model]
             yield row, "export-onnx", checked_model(world, words, case, "export-onnx")
+        words = ["models", "verify", inputs.models / case.name, "--device", "cpu"]
+        yield row, "models verify", checked_model(world, words, case, "models verify")
+        words = ["models", "info", inputs.models / case.name]
+        yield row, "models info", checked_model(world, words, case, "models info")
         words = ["parts", "name", "1=torso", "--model", "model"]
         yield row, "parts name", checked_model(world, words, case, "parts name", inputs.models / case.name)
 
 
 # What only lies in the tensors is not looked at by a command that does not load them.
-NOT_LOADED = ("parts name",)
+NOT_LOADED = ("parts name", "models info")
 
 
 def checked_model(
@@ -281,7 +285,7 @@ def of_words(inputs: Inputs) -> Iterator[Job]:
 
 def checked_words(world: World, words: Sequence[object], code: int) -> Callable[[], Ran]:
     def run() -> Ran:
-        ran = world.run(words)
+        ran = world.run(words, fresh=True)
         if (ran.code != code) if code else not ran.code:
             ran.complaints.append(f"exit {ran.code} where {code or 'a failure'} belongs")
         return ran
@@ -304,6 +308,7 @@ def of_folders(inputs: Inputs) -> Iterator[Job]:
         os.symlink(bad / case.name, mixed / "images" / case.name)
         for place, made in (("labels", label_of(0)), ("good", picture(0))):
             (mixed / place / f"{Path(case.name).stem}.png").write_bytes(encoded(made, "PNG"))
+    classes = ["--classes", labelled / "classes.json"]
     commands: dict[str, tuple[list[object], list[Case], int]] = {
         "segment": (["segment", bad, "--out", "."], listed, 1),
         "transfer from": (["transfer", bad, inputs.photo, "--parts", "chest", "--out", "."], listed, 1),
@@ -316,18 +321,16 @@ def of_folders(inputs: Inputs) -> Iterator[Job]:
         ),
         "evaluate, labels": (["evaluate", "--images", mixed / "good", "--labels", mixed / "images"], once, 1),
         "parts name --labels": (
-            ["parts", "name", "--images", mixed / "images", "--labels", mixed / "labels"]
-            + ["--classes", labelled / "classes.json", "--limit", 200],
+            ["parts", "name", "--images", mixed / "images", "--labels", mixed / "labels", *classes],
             once,
             0,
         ),
         "evaluate, classes": (
-            ["evaluate", "--images", labelled / "images", "--labels", labelled / "labels"]
-            + ["--classes", labelled / "classes.json"],
+            ["evaluate", "--images", labelled / "images", "--labels", labelled / "labels", *classes],
             [],
             0,
         ),
-        "train": (["train", bad, "--masks", bad, *TRAIN, *NETS], listed, 0),
+        "train": (["train", bad, "--masks", bad, *TRAIN], listed, 0),
     }
     for column, (words, named, code) in commands.items():
         row = Row(column, "the whole corpus in one folder", REFUSED)
@@ -336,7 +339,7 @@ def of_folders(inputs: Inputs) -> Iterator[Job]:
 
 def checked_folder(world: World, words: list[object], cases: list[Case], code: int) -> Callable[[], Ran]:
     def run() -> Ran:
-        ran = world.run(words, limit=20 * LIMIT)
+        ran = world.run(words, limit=20 * LIMIT, fresh=True)
         if ran.code != code:
             ran.complaints.append(f"exit {ran.code} where {code} belongs: {ran.err.strip()[-150:]!r}")
         for case in cases:

@@ -24,15 +24,18 @@ _TITLES = {
     "folders": "All images in one folder",
 }
 _RULES = """\
-A run is wrong if it dies of a signal, uses more than {limit:.0f} s of CPU time or does not end within a minute of the
-clock (the machine is shared, so the clock alone says little), prints a traceback, a Python warning or a control
-character, changes anything outside its output folder (the inputs and the home folder are compared before and after;
-a `gs` on the PATH tells whether Ghostscript was called), leaves a temporary file, exits with the wrong code, or fails
-with more or less than one sentence. Processes run without the right to read what they may not, also as root.
+A run is wrong if it dies of a signal, uses more than {limit:.0f} s of CPU time or does not end within a
+minute of the clock (the machine is shared, so the clock alone says little), prints a traceback, a Python
+warning or a control character, changes anything outside its output folder (the inputs and the home
+folder are compared before and after; a `gs` on the PATH tells whether Ghostscript was called), leaves a
+temporary file, exits with the wrong code, or fails with more or less than one sentence. Processes run
+without the right to read what they may not, also as root. Items run in copies of a process that has
+imported everything (`benchmarks/forked.py`); words and folders in a Python of their own.
 
-In the tables a cell is the exit code: 0 taken, 1 the file was refused, 2 wrong usage, 3 the model was refused; · not
-run; **bold** wrong, with the reason below the table. "Either" means that both answers are fine, as long as nothing
-breaks: random bytes may still be a picture.
+In the tables a cell is the exit code: 0 taken, 1 the file was refused, 2 wrong usage (`parts show`: no
+photo was left), 3 the model was refused; · not run; **bold** wrong, with the reason below the table.
+"Either" means that both answers are fine, as long as nothing breaks: random bytes may still be a
+picture.
 """
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
+import json
 import os
 import re
 import shutil
@@ -10,11 +10,15 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from forked import as_anybody, waited
 
 __all__ = ["LIMIT", "ROOT", "Ran", "World"]
 
@@ -24,15 +28,14 @@ LIMIT = 10.0
 
 _KILLED_AFTER = 60.0  # other work may share the machine: up to here, CPU time decides
 _LEFT_OVER = re.compile(r"\.partswap-[0-9a-f]{12}\.tmp(\..*)?")
-_PR_CAPBSET_DROP, _READ_ANYTHING = 24, (1, 2)  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
 
 
 @dataclass
 class Ran:
     """What a process did.
 
-    code: exit status, negative for a signal, None if it was killed for taking too long. seconds: of the clock;
-    cpu: of all its threads. memory: largest, MiB. complaints: what it did wrong.
+    code: exit status, negative for a signal, None if it was killed for taking too long. seconds: of the
+    clock; cpu: of all its threads. memory: largest, MiB. complaints: what it did wrong.
     """
 
     words: list[str]
@@ -53,8 +56,8 @@ class Ran:
 class World:
     """A folder with everything that commands may read and write, and snapshots of it.
 
-    inputs: what they read. Each run gets an empty `out` (its working folder) and an empty `tmp`; anything else
-    that changes is a complaint, but for the cache of graphs.
+    inputs: what they read. Each run gets an empty `out` (its working folder) and an empty `tmp`; anything
+    else that changes is a complaint, but for the cache of graphs.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -62,6 +65,7 @@ class World:
         self.inputs = folder / "inputs"
         for name in ("inputs", "home", "cache", "bin", "runs"):
             (folder / name).mkdir()
+        self._mine, self._servers = threading.local(), []  # type: ignore[var-annotated]
         self._ghostscript = folder / "home" / "ghostscript-ran"
         fake = folder / "bin" / "gs"
         fake.write_text(f"#!/bin/sh\ntouch '{self._ghostscript}'\nexit 1\n")
@@ -82,14 +86,24 @@ class World:
             "OMP_NUM_THREADS": "1",
         }
 
-    def run(self, words: Sequence[object], limit: float = LIMIT, model: Path | None = None) -> Ran:
-        """Run `partswap WORDS...`; `model` is copied to `out/model` first, for a command that writes there."""
+    def run(
+        self,
+        words: Sequence[object],
+        limit: float = LIMIT,
+        model: Path | None = None,
+        fresh: bool = False,
+    ) -> Ran:
+        """Run `partswap WORDS...`.
+
+        model: is copied to `out/model` first, for a command that writes there. fresh: in a Python of its own;
+        else in a copy of one that has imported everything already.
+        """
         before = self._snapshot()
         with self._place() as place:
             if model is not None:
                 _copy(model, place / "out" / "model")
             given = set(_tree(place))
-            ran = self._process([str(word) for word in words], place, max(limit, _KILLED_AFTER))
+            ran = self._process([str(word) for word in words], place, max(limit, _KILLED_AFTER), fresh)
             ran.made = sorted(set(_tree(place)) - given)
         ran.complaints = [*_manners(ran, limit), *self._trespasses(before)]
         return ran
@@ -104,9 +118,46 @@ class World:
         finally:
             shutil.rmtree(place, ignore_errors=True)
 
-    def _process(self, words: list[str], place: Path, patience: float) -> Ran:
-        with (place / "stdout").open("w+b") as out, (place / "stderr").open("w+b") as err:
-            start = time.monotonic()
+    def _process(self, words: list[str], place: Path, patience: float, fresh: bool) -> Ran:
+        outputs = place / "stdout", place / "stderr"
+        if fresh:
+            told = self._started(words, place, patience, outputs)
+        else:
+            if not hasattr(self._mine, "server"):
+                self._mine.server = self._server()
+            server = self._mine.server
+            job = {
+                "words": words,
+                "patience": patience,
+                "folder": str(place / "out"),
+                "tmp": str(place / "tmp"),
+                "stdout": str(outputs[0]),
+                "stderr": str(outputs[1]),
+            }
+            server.stdin.write(json.dumps(job) + "\n")
+            server.stdin.flush()
+            told = json.loads(server.stdout.readline())
+        out, err = (path.read_bytes().decode(errors="replace") for path in outputs)
+        return Ran(words, told["code"], told["seconds"], told["cpu"], told["memory"], out, err)
+
+    def _server(self) -> subprocess.Popen[str]:
+        """One for each thread, since it does one job at a time."""
+        script = str(Path(__file__).with_name("forked.py"))
+        server = subprocess.Popen(
+            [sys.executable, script],
+            env=self.environment(self.folder),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._servers.append(server)
+        return server
+
+    def _started(
+        self, words: list[str], place: Path, patience: float, outputs: tuple[Path, Path]
+    ) -> dict[str, Any]:
+        start = time.monotonic()
+        with outputs[0].open("wb") as out, outputs[1].open("wb") as err:
             process = subprocess.Popen(
                 [sys.executable, "-m", "partswap", *words],
                 cwd=place / "out",
@@ -114,13 +165,24 @@ class World:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                preexec_fn=_as_anybody,
+                preexec_fn=as_anybody,
             )
-            code, usage = _waited(process, start + patience)
-            seconds = time.monotonic() - start
-            texts = [_text(stream) for stream in (out, err)]
-        cpu, memory = usage.ru_utime + usage.ru_stime, usage.ru_maxrss // 1024
-        return Ran(words, code, seconds, cpu, memory, *texts)
+            code, usage = waited(process.pid, start + patience)
+            process.returncode = -9 if code is None else code
+        cpu = usage.ru_utime + usage.ru_stime
+        return {
+            "code": code,
+            "seconds": time.monotonic() - start,
+            "cpu": cpu,
+            "memory": usage.ru_maxrss // 1024,
+        }
+
+    def close(self) -> None:
+        """Let the processes go that start others."""
+        for server in self._servers:
+            assert server.stdin is not None
+            server.stdin.close()
+            server.wait()
 
     def _trespasses(self, before: dict[str, tuple[object, ...]]) -> Iterator[str]:
         after = self._snapshot()
@@ -163,28 +225,6 @@ def _manners(ran: Ran, limit: float) -> Iterator[str]:
         yield f"left {left[0]}"
 
 
-def _waited(process: subprocess.Popen[bytes], until: float) -> tuple[int | None, object]:
-    """Exit status and resources of the process; it is killed, and the status None, if it takes too long."""
-    late = False
-    while True:
-        pid, status, usage = os.wait4(process.pid, 0 if late else os.WNOHANG)
-        if pid:
-            process.returncode = os.waitstatus_to_exitcode(status)
-            return None if late else process.returncode, usage
-        if time.monotonic() > until:
-            process.kill()
-            late = True
-        time.sleep(0.01)
-
-
-def _as_anybody() -> None:
-    """Root may read what has no permissions, which nobody else may: give that up."""
-    if os.geteuid() == 0 and sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        for capability in _READ_ANYTHING:
-            libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
-
-
 def _tree(folder: Path) -> Iterator[str]:
     """All paths below a folder, relative to it; links are not followed."""
     for top, folders, files in os.walk(folder):
@@ -197,8 +237,3 @@ def _copy(model: Path, place: Path) -> None:
         shutil.copytree(model, place, symlinks=True, copy_function=os.link)
     else:
         os.link(model, place)
-
-
-def _text(stream: object) -> str:
-    stream.seek(0)  # type: ignore[attr-defined]
-    return stream.read().decode(errors="replace")  # type: ignore[attr-defined]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from partswap.errors import UsageError
 from partswap.imaging.load import list_images
+from partswap.imaging.opening import read_bounded
 
 __all__ = ["Input", "collect_inputs", "refuse_clashes"]
 
@@ -39,7 +40,7 @@ class Input:
 
     def read(self) -> Path | bytes:
         """Something that `load_image` takes."""
-        return sys.stdin.buffer.read() if self.path is None else self.path
+        return read_bounded(sys.stdin.buffer, "standard input") if self.path is None else self.path
 
 
 def collect_inputs(words: Sequence[str], made: Collection[str] = ()) -> list[Input]:
@@ -89,10 +90,10 @@ def _expand(word: str, made: Collection[str]) -> list[Input]:
         if sys.stdin is None or sys.stdin.isatty():
             raise UsageError("- reads a photo from standard input, which is a terminal; pipe a file into it")
         return [Input(None, Path("stdin"))]
-    path = Path(word).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(word))
+    if os.path.isdir(path):
         return _below(path, list_images(path), made, f"the folder {word} holds no photos")
-    if not path.exists() and any(sign in word for sign in _GLOB_SIGNS):
+    if not os.path.lexists(path) and any(sign in word for sign in _GLOB_SIGNS):
         pattern = os.path.expanduser(word)
         files = sorted(Path(match) for match in glob.glob(pattern, recursive=True) if os.path.isfile(match))
         return _below(_fixed_part(Path(pattern)), files, made, f"nothing matches {word}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from partswap.errors import UsageError
+from partswap.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
     from partswap.parts import Parts
@@ -18,6 +19,7 @@ __all__ = ["KINDS", "Results"]
 KINDS = ("labels", "overlay", "cutouts", "probabilities")
 """What `--what` takes."""
 
+_LONGEST_NAME = 255  # bytes, on every common file system
 _ENDINGS = {"labels": ".parts.png", "overlay": ".overlay.png", "probabilities": ".probabilities.npz"}
 
 
@@ -56,9 +58,15 @@ class Results:
         """Write them, each file in one step; returns their paths by kind, the cutouts' by name.
 
         A part that is not in the photo gets no cutout. Raises UsageError for a file that exists,
-        PartswapError if the disk is full.
+        PartswapError if the disk is full, ImageError for a photo whose name leaves no room for theirs.
         """
         from partswap.imaging import save_image, save_label_map
+
+        long = next((path for path in self.paths(base) if len(os.fsencode(path.name)) > _LONGEST_NAME), None)
+        if long is not None:
+            raise ImageError(
+                f"{base.name}: this name is too long for its results ({long.name}); rename the photo"
+            )
 
         written: dict[str, str | dict[str, str]] = {}
         for kind in self.kinds:

@@ -16,6 +16,7 @@ import numpy as np
 
 from partswap.checkpoint import Checkpoint, read_checkpoint, resolve_model
 from partswap.engine import Engine, open_engine
+from partswap.errors import ModelError
 from partswap.imaging import Frame, LoadedImage, fit, load_image
 from partswap.imaging.rle import label_runs
 from partswap.parts import Parts
@@ -41,6 +42,14 @@ class Segmentation:
     parts: Parts
     ids: tuple[int, ...]
     source: dict[str, str]
+
+    def __post_init__(self) -> None:
+        """Raises ModelError where the net gave NaN: finite weights can still be too large to compute with."""
+        if not np.isfinite(self.part_map).all():
+            raise ModelError(
+                f"the model {self.source.get('model')} gives no numbers for {self.image.name}; "
+                "its weights or its config.json are damaged"
+            )
 
     @cached_property
     def labels(self) -> np.ndarray:
@@ -133,15 +142,14 @@ class Model:
 
     @property
     def source(self) -> dict[str, str]:
-        """What runs, for records: device, engine, with ONNX Runtime its providers, model (its name) and
-        revision (of its weights)."""
+        """What runs, for records: device, engine, with ONNX Runtime its providers, model (its name), revision
+        (of its weights), and for a model from the hub also hub (`owner/name`) and commit."""
         providers = ",".join(self.engine.providers)
         return {
             "device": self.engine.device,
             "engine": self.engine.name,
             **({"providers": providers} if providers else {}),
-            "model": self.checkpoint.config.name,
-            "revision": self.checkpoint.revision,
+            **self.checkpoint.identity,
         }
 
     def segment(self, image: ImageSource | LoadedImage) -> Segmentation:
@@ -164,14 +172,16 @@ class Model:
             yield self.segment(image)
 
 
-def load(model: str | PathLike[str] | None = None, device: str = "auto", engine: str = "auto") -> Model:
+def load(
+    model: str | PathLike[str] | None = None, device: str = "auto", engine: str = "auto", quiet: bool = False
+) -> Model:
     """Load a model: None for the embedded one, a folder, an embedded name, or a hub id
     `owner/name[@revision]`.
 
-    device: auto, cpu, cuda, cuda:N, tensorrt or mps. engine: auto, onnx or torch. Raises ModelError,
-    DeviceError or UsageError.
+    device: auto, cpu, cuda, cuda:N, tensorrt or mps. engine: auto, onnx or torch. quiet: no progress on
+    stderr while a model is downloaded. Raises ModelError, DeviceError or UsageError.
     """
-    checkpoint = read_checkpoint(resolve_model(model))
+    checkpoint = read_checkpoint(resolve_model(model, quiet))
     return Model(checkpoint, open_engine(checkpoint, engine, device))
 
 

@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
+from partswap.errors import printable
+
 __all__ = ["Voice"]
 
 Item = TypeVar("Item")
@@ -60,4 +62,4 @@ class Voice:
 
     def _print(self, text: str) -> None:
         # Under a running bar rich redirects sys.stderr, so that lines appear above it.
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)

@@ -84,7 +84,7 @@ def segment_command(
     from partswap.results import Results
 
     voice = Voice(quiet, verbose, bar=not (json_lines and sys.stdout.isatty()))
-    checkpoint = read_checkpoint(resolve_model(model))
+    checkpoint = read_checkpoint(resolve_model(model, quiet))
     ids = checkpoint.parts.parse(parts)
     results = Results.wanted(what, checkpoint.parts, ids)
     photos = collect_inputs(inputs, made=results.endings())

@@ -113,7 +113,7 @@ def transfer_command(
     refuse_clashes(work.inputs, [p.out for p in work.pairs if p.out is not None], overwrite)
     if work.pairs[0].out is None and json_lines:
         raise UsageError("--out - and --json would both write to stdout; choose one")
-    checkpoint = read_checkpoint(resolve_model(model))
+    checkpoint = read_checkpoint(resolve_model(model, quiet))
     _check_names(checkpoint.parts, parts, to)
 
     from partswap.engine import open_engine
@@ -232,7 +232,7 @@ def _output(out: Path, single: bool, source: Input | None, target: Input, kind: 
 
 def _run(job: _Job, work: _Work, voice: Voice, json_lines: bool) -> int:
     """All pairs, target by target; returns how many failed."""
-    from partswap.errors import PartswapError, UsageError
+    from partswap.errors import ModelError, PartswapError, UsageError
 
     @functools.lru_cache(maxsize=_KEPT)
     def segmented(index: int) -> Segmentation:
@@ -244,7 +244,7 @@ def _run(job: _Job, work: _Work, voice: Voice, json_lines: bool) -> int:
         try:
             found = segmented(pairing.source), segmented(pairing.target)
             record = job.do(*found, pairing.out)
-        except UsageError:
+        except (UsageError, ModelError):  # not this pair's fault alone
             raise
         except PartswapError as error:
             failed += 1

@@ -28,6 +28,7 @@ from partswap.training.run import Run
 from partswap.training.state import Progress, module_tensors, restore_module
 from partswap.training.train import open_run
 from partswap.training.views import step_generator
+from partswap.verification import write_verification
 
 RATE_FACTOR = 0.3
 """A trained student moves more slowly than a fresh one."""
@@ -43,7 +44,7 @@ def refine(options: TrainOptions, model: str) -> Path:
     them. Names of parts are kept. Returns the folder of the new checkpoint; raises what
     :func:`partswap.training.train.train` raises, and ModelError.
     """
-    checkpoint = read_checkpoint(resolve_model(model))
+    checkpoint = read_checkpoint(resolve_model(model, options.quiet))
     weights = pretrained_weights(options.pretrained, options.backbone) if options.regroup else None
     options = dataclasses.replace(
         options,
@@ -134,5 +135,6 @@ def _finish(
     card = (checkpoint.path / "README.md").read_text(encoding="utf-8")
     target = run.options.out / "model"
     write_checkpoint(target, config, checkpoint.parts, plain, card, overwrite=True)
+    write_verification(target)
     run.runner.log.say(f"done: {target}")
     return target

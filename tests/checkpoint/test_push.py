@@ -42,8 +42,9 @@ def push(hub, cli, done_type, monkeypatch) -> Callable[..., Any]:
     def run(*words: object, token: str | None = TOKEN, endpoint: str = hub.url, offline: bool = False) -> Any:
         monkeypatch.setattr(constants, "ENDPOINT", endpoint)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)  # new in 0.30
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", "no such file")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         monkeypatch.delenv("HF_TOKEN", raising=False)
         if token is not None:
             monkeypatch.setenv("HF_TOKEN", token)

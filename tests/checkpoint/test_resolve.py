@@ -93,7 +93,7 @@ def test_a_disk_that_is_too_full_is_known_before_the_download(monkeypatch, tmp_p
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "not" / "made" / "yet"))
     free = hub.shutil.disk_usage(tmp_path).free
     hub._refuse_full_disk(HubId("a/b"), 1 << 10)
-    with pytest.raises(ModelError, match="is full.*HF_HOME"):
+    with pytest.raises(ModelError, match=r"is full.*HF_HOME"):
         hub._refuse_full_disk(HubId("a/b"), free + (1 << 40))
 
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from partswap.checkpoint.card import check_card
-from partswap.checkpoint.files import REQUIRED, SHARED, pickles_among
+from partswap.checkpoint.files import CARD_FILE, REQUIRED, SHARED, pickles_among
 from partswap.checkpoint.format import read_checkpoint
 from partswap.checkpoint.hub import PICKLE_WORDS, client
 from partswap.checkpoint.hub_errors import NO_TOKEN, offline, sentence
 from partswap.checkpoint.hub_id import HubId
 from partswap.errors import ModelError, PartswapError
 
-__all__ = ["Pushed", "push"]
+__all__ = ["Pushed", "push", "refuse_unready"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,20 @@ class Pushed:
     url: str
 
 
+def refuse_unready(folder: Path, repo: HubId) -> None:
+    """What can be known before any work: ModelError where the card is not in order, or no upload is possible
+    (HF_HUB_OFFLINE, no token)."""
+    from huggingface_hub import get_token
+
+    problems = check_card(folder)
+    if problems:
+        raise ModelError(f"the card {folder / CARD_FILE} is not ready to be shared: {'; '.join(problems)}")
+    if offline():
+        raise ModelError(f"{repo} cannot be uploaded while HF_HUB_OFFLINE is set; unset it")
+    if get_token() is None:
+        raise ModelError(f"{repo} cannot be uploaded without a token that may write; {NO_TOKEN}")
+
+
 def push(folder: Path, repo: HubId, private: bool = False, quiet: bool = False) -> Pushed:
     """Create the repository if it is not there, and commit the checkpoint's files (`SHARED`) to it.
 
@@ -32,15 +46,7 @@ def push(folder: Path, repo: HubId, private: bool = False, quiet: bool = False) 
     no new commit. Raises ModelError with one sentence for each way to fail.
     """
     checkpoint = read_checkpoint(folder)
-    problems = check_card(folder)
-    if problems:
-        raise ModelError(f"the card {folder / 'README.md'} is not ready to be shared: {'; '.join(problems)}")
-    if offline():
-        raise ModelError(f"{repo} cannot be uploaded while HF_HUB_OFFLINE is set; unset it")
-    from huggingface_hub import get_token
-
-    if get_token() is None:
-        raise ModelError(f"{repo} cannot be uploaded without a token that may write; {NO_TOKEN}")
+    refuse_unready(folder, repo)
     try:
         with client(quiet):
             return _push(folder, repo, private, f"{checkpoint.config.name} {checkpoint.revision}")

@@ -91,7 +91,7 @@ def push_command(
     Needs a token that may write: HF_TOKEN, or hf auth login.
     """
     from partswap.checkpoint.card import UNKNOWN_LICENSE, card_license
-    from partswap.checkpoint.push import push
+    from partswap.checkpoint.push import push, refuse_unready
     from partswap.errors import UsageError
     from partswap.verification import verify
 
@@ -101,6 +101,7 @@ def push_command(
             f"a push goes to the default branch; write {target.repo}, without @{target.revision}"
         )
     path = _local(folder)
+    refuse_unready(path, target)
     voice = Voice(quiet)
     _refuse_failed(path, verify(path, engine, device))
     if card_license(path) == UNKNOWN_LICENSE:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -31,6 +33,28 @@ def folder(tiny_checkpoint: Path, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def push(hub, cli, done_type, monkeypatch) -> Callable[..., Any]:
+    """`partswap models push WORDS...` in this process, so that torch is not imported for every one; the
+    client's settings are put where it would have read them from the environment."""
+    from huggingface_hub import constants
+
+    def run(*words: object, token: str | None = TOKEN, endpoint: str = hub.url, offline: bool = False) -> Any:
+        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)  # new in 0.30
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", "no such file")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        if token is not None:
+            monkeypatch.setenv("HF_TOKEN", token)
+        before = len(hub.requests)
+        outcome = cli("models", "push", *words, "--engine", "torch", "--device", "cpu")
+        return done_type(outcome.code, outcome.out, outcome.err, hub.requests[before:])
+
+    return run
+
+
 def test_push_creates_then_updates(hub, folder, partswap):
     done = partswap("models", "push", folder, ID, "--engine", "torch", HF_TOKEN=TOKEN)
     assert done.code == 0, done.err
@@ -43,39 +67,41 @@ def test_push_creates_then_updates(hub, folder, partswap):
     for name in names:
         assert repo.commits[first][name] == (folder / name).read_bytes()
 
-    again = partswap("models", "push", folder, ID, "--engine", "torch", HF_TOKEN=TOKEN)
-    assert again.out == done.out  # nothing changed, so there is no new commit
+    assert partswap("models", "pull", ID).out == done.out
+
+
+def test_push_updates(hub, folder, push):
+    first = push(folder, ID)
+    again = push(folder, ID)
+    assert again.out == first.out  # nothing changed, so there is no new commit
     (folder / "README.md").write_text(CARD + "More words.\n")
-    updated = partswap("models", "push", folder, ID, "--engine", "torch", "--json", HF_TOKEN=TOKEN)
+    updated = push(folder, ID, "--json")
     assert updated.code == 0, updated.err
-    second = json.loads(updated.out)["commit"]
-    assert second == repo.refs["main"] != first
+    second, repo = json.loads(updated.out)["commit"], hub.repos[ID]
+    assert second == repo.refs["main"]
+    assert second not in first.out
     assert repo.commits[second]["README.md"].endswith(b"More words.\n")
-    assert partswap("models", "pull", ID).out == f"{ID}@{second}\n"
 
 
-def test_private(hub, folder, partswap):
-    words = ("models", "push", folder, ID, "--private", "--engine", "torch")
-    assert partswap(*words, HF_TOKEN=TOKEN).code == 0
+def test_private(hub, folder, push):
+    assert push(folder, ID, "--private").code == 0
     assert hub.repos[ID].private
     hub.repos[ID].private = False
-    partswap(*words, HF_TOKEN=TOKEN).refused("public", "leave --private out")
+    push(folder, ID, "--private").refused("public", "leave --private out")
 
 
-def test_the_token(hub, folder, partswap):
-    words = ("models", "push", folder, ID, "--engine", "torch")
-    partswap(*words).refused("without a token that may write", "HF_TOKEN", "hf auth login")
-    partswap(*words, HF_TOKEN="hf_old").refused("does not accept the token")
-    partswap(*words, HF_TOKEN="hf_read").refused("lacks the right")
+def test_the_token(hub, folder, push):
+    push(folder, ID, token=None).refused("without a token that may write", "HF_TOKEN", "hf auth login")
+    push(folder, ID, token="hf_old").refused("does not accept the token")
+    push(folder, ID, token="hf_read").refused("lacks the right")
     assert ID not in hub.repos
 
 
-def test_what_is_not_in_order_is_not_pushed(hub, folder, partswap):
+def test_what_is_not_in_order_is_not_pushed(hub, folder, push):
     tensors = load_file(folder / "model.safetensors")
     name = next(name for name in tensors if name.startswith("student.") and tensors[name].ndim == 4)
     save_file({**tensors, name: tensors[name][:1].clone()}, folder / "model.safetensors")
-    done = partswap("models", "push", folder, ID, HF_TOKEN=TOKEN)
-    done.refused("is not in order", "of a wrong shape", name.removeprefix("student."))
+    push(folder, ID).refused("is not in order", "of a wrong shape", name.removeprefix("student."))
     assert not hub.requests
 
 
@@ -93,24 +119,17 @@ def test_what_is_not_in_order_is_not_pushed(hub, folder, partswap):
         ),  # says the hub
     ],
 )
-def test_a_card_that_the_hub_would_refuse(hub, folder, partswap, card, words):
+def test_a_card_that_the_hub_would_refuse(hub, folder, push, card, words):
     (folder / "README.md").write_text(card)
-    done = partswap("models", "push", folder, ID, "--engine", "torch", HF_TOKEN=TOKEN)
-    done.refused("card", words)
+    push(folder, ID).refused("card", words)
     assert ID not in hub.repos or "config.json" not in hub.repos[ID].commits[hub.repos[ID].refs["main"]]
 
 
-def test_places_that_are_refused(hub, folder, partswap, tmp_path):
+def test_places_that_are_refused(hub, folder, push, tmp_path):
     hub.repo(ID, {"pytorch_model.bin": b"cos\nsystem\n"})
-    words = ("--engine", "torch")
-    partswap("models", "push", folder, ID, *words, HF_TOKEN=TOKEN).refused(
-        "pytorch_model.bin", "push elsewhere"
-    )
+    push(folder, ID).refused("pytorch_model.bin", "push elsewhere")
     for usage in ((folder, f"{ID}@main"), (folder, "tiny"), (tmp_path / "nowhere", ID)):
-        done = partswap("models", "push", *usage, *words, HF_TOKEN=TOKEN)
+        done = push(*usage)
         assert done.code == 2, done.err
-    partswap("models", "push", folder, ID, *words, HF_TOKEN=TOKEN, HF_HUB_OFFLINE="1").refused(
-        "HF_HUB_OFFLINE"
-    )
-    nowhere = {"HF_TOKEN": TOKEN, "HF_ENDPOINT": "http://127.0.0.1:9"}
-    partswap("models", "push", folder, ID, *words, **nowhere).refused("cannot be reached")
+    push(folder, ID, offline=True).refused("HF_HUB_OFFLINE")
+    push(folder, ID, endpoint="http://127.0.0.1:9").refused("cannot be reached")

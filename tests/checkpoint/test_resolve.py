@@ -85,6 +85,18 @@ def test_a_full_disk_says_so():
     assert "disk is full" in sentence(HubId("a/b"), OSError(28, "No space left on device"))
 
 
+def test_a_disk_that_is_too_full_is_known_before_the_download(monkeypatch, tmp_path: Path):
+    from huggingface_hub import constants
+
+    from partswap.checkpoint import hub
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "not" / "made" / "yet"))
+    free = hub.shutil.disk_usage(tmp_path).free
+    hub._refuse_full_disk(HubId("a/b"), 1 << 10)
+    with pytest.raises(ModelError, match=r"is full.*HF_HOME"):
+        hub._refuse_full_disk(HubId("a/b"), free + (1 << 40))
+
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from partswap.engine.batch import check_batch
 from partswap.engine.graphs import cached_graph, graph_key, graphs_there
 from partswap.errors import DeviceError, PartswapError, UsageError
+from partswap.threads import usable_cores
 
 if TYPE_CHECKING:
     from partswap.checkpoint import Checkpoint
@@ -108,6 +109,8 @@ def _session(path: Path, providers: Sequence[Any], threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    # threads that wait for work by spinning double the CPU time, and take cores from decoding and encoding
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # what it would say about providers is said by us, with the mend
     if any(name == _CUDA for name, _ in providers) and hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()  # CUDA and cuDNN from pip's nvidia packages, as torch brings them
@@ -152,9 +155,7 @@ def _threads(asked: int | None) -> int:
         if not 1 <= asked <= 1024:
             raise UsageError(f"--threads {asked} is not possible; give 1 to 1024")
         return asked
-    if hasattr(os, "sched_getaffinity"):  # fewer than the machine's, in containers and under batch systems
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return usable_cores()
 
 
 def _why_no_cuda() -> str:

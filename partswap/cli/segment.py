@@ -7,14 +7,17 @@ import shutil
 import sys
 import tempfile
 import time
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Generator
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from partswap.cli.console import Voice
+from partswap.cli.interrupt import interruptible
 from partswap.cli.options import (
     DeviceOption,
     EngineOption,
@@ -26,9 +29,11 @@ from partswap.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from partswap.inputs import Input
     from partswap.results import Results
-    from partswap.segmentation import Model
+    from partswap.segmentation import Model, Segmentation
 
 __all__ = ["segment_command"]
 
@@ -72,6 +77,14 @@ def segment_command(
         ),
     ] = False,
     overwrite: OverwriteOption = False,
+    skip_existing: Annotated[
+        bool,
+        typer.Option(
+            "--skip-existing",
+            help="Go on with an earlier run: leave out photos whose results are all there, write only files "
+            "that are not.",
+        ),
+    ] = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
@@ -80,9 +93,12 @@ def segment_command(
     For example: partswap segment photos/ --out parts/ --what cutouts --parts chest,arm
     """
     from partswap.checkpoint import read_checkpoint, resolve_model
+    from partswap.errors import UsageError
     from partswap.inputs import collect_inputs, refuse_clashes
     from partswap.results import Results
 
+    if overwrite and skip_existing:
+        raise UsageError("--overwrite and --skip-existing want opposite things; give one of them")
     voice = Voice(quiet, verbose, bar=not (json_lines and sys.stdout.isatty()))
     checkpoint = read_checkpoint(resolve_model(model))
     ids = checkpoint.parts.parse(parts)
@@ -93,7 +109,9 @@ def segment_command(
         _refuse_many(photos, results, json_lines)
     else:
         refuse_clashes(
-            photos, (path for each in photos for path in results.paths(out / each.stem)), overwrite
+            photos,
+            (path for each in photos for path in results.paths(out / each.stem)),
+            overwrite or skip_existing,
         )
 
     from partswap.engine import open_engine
@@ -102,54 +120,99 @@ def segment_command(
     loaded = Model(checkpoint, open_engine(checkpoint, engine, device, threads, voice.say))
     voice.say("{model} {revision} on {device} ({engine})".format(**loaded.source))
     with tempfile.TemporaryDirectory() if to_stdout else nullcontext(out) as folder:
-        failed = _run(_Job(loaded, ids, results, Path(folder), overwrite), photos, voice, json_lines)
+        job = _Job(loaded, ids, results, Path(folder), overwrite, skip_existing, json_lines)
+        failed = _run(job, photos, voice, threads)
         if to_stdout and not failed:
             _copy_to_stdout(Path(folder))
     if failed:
         raise typer.Exit(1)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Job:
+    """What is done with every photo, in several threads at once. done: photos whose files are all written."""
+
     model: Model
     ids: tuple[int, ...]
     results: Results
     folder: Path
     overwrite: bool
+    skip_existing: bool
+    with_record: bool
+    done: int = 0
+    _lock: Lock = field(default_factory=Lock)
 
-    def do(self, photo: Input, with_record: bool) -> dict[str, Any]:
-        """Segment one photo and write its results; nothing of it is kept."""
-        found = self.model.segment(photo.read()).only(self.ids)
-        written = self.results.write(found, self.folder / photo.stem, self.overwrite)
-        return {"input": photo.name, **found.record(), "outputs": written} if with_record else {}
+    def write(self, photo: Input, found: Segmentation) -> dict[str, Any]:
+        """Write one photo's results; nothing of it is kept but the line for `--json`."""
+        base = self.folder / photo.stem
+        found = found.only(self.ids)
+        results = self.results.left(base, found.parts) if self.skip_existing else self.results
+        written = results.write(found, base, self.overwrite) if results else {}
+        line = {"input": photo.name, **found.record(), "outputs": written} if self.with_record else {}
+        with self._lock:
+            self.done += 1
+        return line
+
+    def is_there(self, photo: Input) -> bool:
+        """Whether an earlier run has written all of this photo's results."""
+        return self.skip_existing and self.results.left(self.folder / photo.stem, self.model.parts) is None
 
 
-def _run(job: _Job, photos: list[Input], voice: Voice, json_lines: bool) -> int:
-    """All photos, one after another; returns how many could not be read."""
+def _run(job: _Job, photos: list[Input], voice: Voice, threads: int | None) -> int:
+    """All photos; returns how many could not be read."""
     from partswap.errors import ImageError
 
+    there = [job.is_there(photo) for photo in photos]
+    todo = len(photos) - sum(there)
     failed = 0
     start = time.monotonic()
-    for photo in voice.track(photos, "segmenting"):
-        began = time.monotonic()
-        try:
-            line = job.do(photo, json_lines)
-        except ImageError as error:
-            failed += 1
-            sentence = str(error).replace("<bytes>", "standard input")
-            voice.error(sentence)
-            line = {"input": photo.name, "error": sentence}
-        else:
-            voice.detail(f"{photo.name}: {time.monotonic() - began:.2f} s")
-        if json_lines:
-            print(json.dumps(line, ensure_ascii=False), flush=True)
-    seconds = time.monotonic() - start
-    done = len(photos) - failed
-    tail = f"; {failed} could not be read" if failed else ""
-    voice.say(
-        f"{done} of {len(photos)} photos in {seconds:.1f} s ({done / max(seconds, 1e-6):.1f} images/s){tail}"
-    )
+    with (
+        interruptible(lambda: _how_far(job, todo)),
+        closing(_outcomes(job, photos, there, voice, threads)) as outcomes,
+    ):
+        for photo, outcome in outcomes:
+            try:
+                line = {"input": photo.name, "skipped": True} if outcome is None else outcome.result()
+            except ImageError as error:
+                failed += 1
+                sentence = str(error).replace("<bytes>", "standard input")
+                voice.error(sentence)
+                line = {"input": photo.name, "error": sentence}
+            else:
+                voice.detail(f"{photo.name}: {'there already' if outcome is None else 'done'}")
+            if job.with_record:
+                print(json.dumps(line, ensure_ascii=False), flush=True)
+    _sum_up(job, len(photos), sum(there), failed, time.monotonic() - start, voice)
     return failed
+
+
+def _outcomes(
+    job: _Job, photos: list[Input], there: list[bool], voice: Voice, threads: int | None
+) -> Generator[tuple[Input, Future[dict[str, Any]] | None], None, None]:
+    """Each photo with its finished line; None for those that are there already."""
+    from partswap.imaging.opencv import opencv
+    from partswap.pipeline import segmented
+
+    todo = [photo for photo, skipped in zip(photos, there, strict=True) if not skipped]
+    if len(todo) > 1:
+        opencv().setNumThreads(1)  # the photos themselves keep the cores busy
+    with closing(segmented(job.model, todo, lambda photo: photo.read(), job.write, threads)) as run:
+        tracked = voice.track(run, "segmenting", total=len(todo))
+        for photo, skipped in zip(photos, there, strict=True):
+            yield photo, None if skipped else next(tracked)[1]
+        next(tracked, None)  # the bar ends
+
+
+def _how_far(job: _Job, count: int) -> str:
+    tail = "; --skip-existing does the rest" if job.done < count else ""
+    return f"{job.done} of {count} photos are done, every file is whole{tail}"
+
+
+def _sum_up(job: _Job, count: int, there: int, failed: int, seconds: float, voice: Voice) -> None:
+    rate = job.done / max(seconds, 1e-6)
+    tail = f"; {there} were there already" if there else ""
+    tail += f"; {failed} could not be read" if failed else ""
+    voice.say(f"{job.done} of {count} photos in {seconds:.1f} s ({rate:.1f} images/s){tail}")
 
 
 def _refuse_many(photos: list[Input], results: Results, json_lines: bool) -> None:

@@ -159,8 +159,7 @@ def _entries(
 
 
 def _histogram(labels: np.ndarray) -> np.ndarray:
-    """Count each label, int64 (256,), in strips: NumPy widens what it counts to 8 bytes a pixel, OpenCV counts
-    in float32."""
+    """Count each label, int64 (256,), in strips, since OpenCV counts in float32."""
     cv2 = opencv()
     counts = np.zeros(256, np.int64)
     rows = max(1, _STRIP_PIXELS // labels.shape[1])

@@ -34,7 +34,7 @@ _BATCH = 8
 
 def in_order(
     pool: Executor, items: Iterable[Item], work: Callable[[Item], Result], ahead: int
-) -> Iterator[tuple[Item, Future[Result]]]:
+) -> Generator[tuple[Item, Future[Result]], None, None]:
     """Do `work` in the pool's threads and yield each item with its finished future, in the items' order.
 
     At most `ahead` items (at least 1) are taken and not yet yielded. When the iterator is closed, or an

@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     from partswap.parts import Parts
     from partswap.segmentation import Segmentation
 
-__all__ = ["KINDS", "Results"]
+__all__ = ["CLIP_ENDINGS", "KINDS", "Results"]
 
 KINDS = ("labels", "overlay", "cutouts", "probabilities")
 """What `--what` takes."""
+
+CLIP_ENDINGS = {"labels": ".parts.mkv", "overlay": ".overlay.mp4"}
+"""What there is of a clip, and how it is called after the stem."""
 
 _ENDINGS = {"labels": ".parts.png", "overlay": ".overlay.png", "probabilities": ".probabilities.npz"}
 
@@ -51,6 +54,15 @@ class Results:
         """The files that may be written for the photo whose results begin with `base` (folder and stem)."""
         for ending in self.endings():
             yield base.with_name(base.name + ending)
+
+    def clip_paths(self, base: Path) -> dict[str, Path]:
+        """The files by kind that are written for a clip; UsageError where a clip has no such result."""
+        unknown = [kind for kind in self.kinds if kind not in CLIP_ENDINGS]
+        if unknown:
+            raise UsageError(
+                f"{unknown[0]} are written of photos only; of a clip there are labels and overlay"
+            )
+        return {kind: base.with_name(base.name + CLIP_ENDINGS[kind]) for kind in self.kinds}
 
     def left(self, base: Path, parts: Parts) -> Results | None:
         """Those that have no file yet; None if all are there.

@@ -68,12 +68,16 @@ class Segmentation:
         """The summed probability of these parts: float32 (H, W), 0..1. No part at all means all of them."""
         return self.frame.channel(self.part_map, self.parts.parse(parts) if parts else self.ids)
 
-    def overlay(self) -> np.ndarray:
-        """The photo with tinted parts and a legend: uint8 (H, W, 3)."""
+    def overlay(self, of_clip: bool = False) -> np.ndarray:
+        """The photo with tinted parts and a legend: uint8 (H, W, 3).
+
+        of_clip: the legend stands still from frame to frame, with every part that is kept.
+        """
         from partswap.imaging.draw import overlay
 
-        names = {part.id: part.name for part in self.parts}
-        return overlay(self.image.rgb, self.labels, names, {part.id: part.color for part in self.parts})
+        names = {part.id: part.name for part in self.parts if part.id in self.ids}
+        colors = {part.id: part.color for part in self.parts}
+        return overlay(self.image.rgb, self.labels, names, colors, still=of_clip)
 
     def cutout(self, *parts: str | int) -> np.ndarray:
         """These parts cut out of the photo: uint8 (H, W, 4), RGBA, colour zero where alpha is zero.

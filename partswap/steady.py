@@ -16,6 +16,7 @@ __all__ = ["Steady", "small_grey"]
 
 _MEMORY = 0.75  # share of the past where the motion explains the picture: about 4 frames are averaged
 _UNLIKE = 25.0  # grey levels of difference (after a blur) at which the past counts for a third of that
+_SMALLEST = 16  # pixels a side: optical flow has no pyramid below
 _CUT = 28.0  # mean grey levels that motion leaves unexplained from which a scene is taken for another
 
 
@@ -23,8 +24,8 @@ class Steady:
     """Averages the part maps of one clip, frame by frame."""
 
     def __init__(self) -> None:
-        self._grey: np.ndarray | None = None
-        self._map: np.ndarray | None = None
+        self._grey = np.empty((0, 0), np.uint8)
+        self._map = np.empty((0, 0, 0), np.float32)
         self._flow = opencv().DISOpticalFlow_create(opencv().DISOPTICAL_FLOW_PRESET_ULTRAFAST)
 
     def __call__(self, grey: np.ndarray, part_map: np.ndarray) -> np.ndarray:
@@ -40,9 +41,9 @@ class Steady:
         """
         out = np.array(part_map, np.float32)
         height, width = grey.shape
-        if self._map is not None and self._grey is not None and self._map.shape == out.shape:
-            if self._grey.shape == grey.shape and min(grey.shape) >= 16:  # smaller ones have no pyramid
-                self._blend(grey, out[:, :height, :width], self._map[:, :height, :width])
+        goes_on = self._map.shape == out.shape and self._grey.shape == grey.shape
+        if goes_on and min(grey.shape) >= _SMALLEST:
+            self._blend(grey, out[:, :height, :width], self._map[:, :height, :width])
         self._grey, self._map = grey, out
         return out
 
@@ -50,7 +51,6 @@ class Steady:
         """Average the past into `now`, in place."""
         cv2 = opencv()
         height, width = grey.shape
-        assert self._grey is not None
         at = self._flow.calc(grey, self._grey, None)
         at[..., 0] += np.arange(width, dtype=np.float32)
         at[..., 1] += np.arange(height, dtype=np.float32)[:, None]

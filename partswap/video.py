@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +16,7 @@ from partswap.imaging.load import MAX_PIXELS, LoadedImage
 from partswap.imaging.opencv import opencv
 from partswap.imaging.save import atomic_write
 
-__all__ = ["SUFFIXES", "Clip", "ClipWriter", "is_clip", "open_clip", "write_clip"]
-
-SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp"})
-"""Lower-case file name endings that are taken for clips."""
+__all__ = ["Clip", "ClipWriter", "open_clip", "write_clip"]
 
 _LOST = 0.9  # of the frames that the file promises: with fewer it is truncated, not merely counted roughly
 _RATES = (1.0, 480.0)  # frames a second that are believed; some files claim a rate of thousands
@@ -38,7 +35,7 @@ class Clip:
     fps: float
     count: int
 
-    def frames(self) -> Iterator[LoadedImage]:
+    def frames(self) -> Generator[LoadedImage, None, None]:
         """The frames, upright (a phone's rotation is undone), one after another.
 
         Raises ImageError for a clip that ends long before it should, for one without any frame, and for
@@ -53,19 +50,18 @@ class Clip:
                     break
                 read += 1
                 if bgr.shape[0] * bgr.shape[1] > MAX_PIXELS:
-                    raise ImageError(f"{self.path}: its frames have more than the {MAX_PIXELS:,} pixels allowed")
+                    raise ImageError(
+                        f"{self.path}: its frames have more than the {MAX_PIXELS:,} pixels allowed"
+                    )
                 rgb = opencv().cvtColor(bgr, opencv().COLOR_BGR2RGB)
                 yield LoadedImage(rgb, None, None, None, str(self.path))
         finally:
             capture.release()
         if read == 0 or read < _LOST * self.count:
             promised = f" of {self.count}" if self.count else ""
-            raise ImageError(f"{self.path}: the clip ends after {read}{promised} frames; it is truncated or damaged")
-
-
-def is_clip(path: Path | None) -> bool:
-    """Whether a name is that of a clip."""
-    return path is not None and path.suffix.lower() in SUFFIXES
+            raise ImageError(
+                f"{self.path}: the clip ends after {read}{promised} frames; it is truncated or damaged"
+            )
 
 
 def open_clip(path: Path) -> Clip:
@@ -161,6 +157,7 @@ def _quiet_opencv() -> Any:
     """OpenCV that leaves the words about bad files to us."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     cv2 = opencv()
-    if hasattr(cv2, "setLogLevel"):
-        cv2.setLogLevel(0)
+    logging = getattr(cv2.utils, "logging", None)  # not in every build
+    if logging is not None:
+        logging.setLogLevel(logging.LOG_LEVEL_SILENT)
     return cv2

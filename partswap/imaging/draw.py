@@ -105,6 +105,8 @@ def overlay(
     names: Mapping[int, str],
     colors: Mapping[int, Color],
     alpha: float = 0.55,
+    *,
+    still: bool = False,
 ) -> np.ndarray:
     """Lay part colours over a photo, with thin borders and a legend of the names that occur in it.
 
@@ -116,6 +118,7 @@ def overlay(
         colors: colour by id; a missing one comes from ``palette``. The legend shows the colour of a name's
             lowest id.
         alpha: strength of the tint, 0 (photo) .. 1 (flat colour).
+        still: show a legend of all names, in a fixed corner: in a clip it would jump about otherwise.
 
     Returns:
         uint8 ``(H, W, 3)``, a new array. Background pixels keep the photo's values, but for the legend.
@@ -134,7 +137,13 @@ def overlay(
         table[part] = color
     groups, group_names = _grouped(names)
     out = _tinted(rgb, labels, table, groups, alpha)
-    draw_legend(out, _entries(labels, groups, group_names, table), labels > 0)
+    if still:
+        shown = np.array(sorted(names), np.uint8)
+        draw_legend(
+            out, _entries(shown[:, None], groups, group_names, table), np.zeros_like(labels, np.bool_)
+        )
+    else:
+        draw_legend(out, _entries(labels, groups, group_names, table), labels > 0)
     return out
 
 

@@ -17,14 +17,17 @@ from partswap.errors import UsageError
 from partswap.imaging.load import list_images
 from partswap.imaging.opening import read_bounded
 
-__all__ = ["Input", "collect_inputs", "refuse_clashes"]
+__all__ = ["CLIP_SUFFIXES", "Input", "collect_inputs", "refuse_clashes"]
+
+CLIP_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp"})
+"""Lower-case file name endings that are taken for clips; folders are searched for photos only."""
 
 _GLOB_SIGNS = ("*", "?", "[")
 
 
 @dataclass(frozen=True)
 class Input:
-    """One photo to work on.
+    """One photo or clip to work on.
 
     path: where it lies; None is standard input. stem: what its results are called, relative to the output
     folder and without an ending: `sub/photo`.
@@ -37,6 +40,11 @@ class Input:
     def name(self) -> str:
         """What messages call it."""
         return "-" if self.path is None else str(self.path)
+
+    @property
+    def is_clip(self) -> bool:
+        """Whether its name is that of a clip."""
+        return self.path is not None and self.path.suffix.lower() in CLIP_SUFFIXES
 
     def read(self) -> Path | bytes:
         """Something that `load_image` takes."""

@@ -74,11 +74,11 @@ class Grants:
 
     def _rendered(self, wish: Wish) -> list[Layer]:
         pair = self.pair
-        if pair.checkpoint is None:
+        if pair.engine is None:
             return []
         changed = dict(zip(wish.target, wish.source, strict=False))
         with pair.clock("render"):
-            picture = render(pair.checkpoint, *pair.subjects, changed)
+            picture = render(pair.engine, *pair.subjects, changed)
         return [] if picture is None else [rendered_layer(wish.to, wish.target, pair.subjects[1], picture)]
 
     def _note(self, where: str, part: str, filler: str, words: str) -> None:

@@ -25,7 +25,7 @@ from partswap.transfer.silhouette import border_width
 from partswap.transfer.view import View, crop_person
 
 if TYPE_CHECKING:
-    from partswap.checkpoint import Checkpoint
+    from partswap.engine import Engine
 
 __all__ = ["Options", "Pair", "Transferred", "as_subject"]
 
@@ -85,15 +85,18 @@ class Pair:
         self,
         source: Segmentation,
         target: Segmentation,
-        checkpoint: Checkpoint | None = None,
+        engine: Engine | None = None,
         person: int = 1,
         source_person: int = 1,
         clock: Clock | None = None,
     ) -> None:
-        """Raises UsageError when a photo does not show such a person, or the models have other parts."""
+        """engine: whose renderer may paint what the source hardly shows; None: nothing is painted.
+
+        Raises UsageError when a photo does not show such a person, or the models have other parts.
+        """
         if source.parts != target.parts:
             raise UsageError("source and target were segmented by models with other parts; use one model")
-        self.source, self.target, self.checkpoint = source, target, checkpoint
+        self.source, self.target, self.engine = source, target, engine
         self.clock = clock or Clock()
         self.people = {"person": person, "source_person": source_person}
         with self.clock("segment"):

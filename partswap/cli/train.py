@@ -150,6 +150,7 @@ def train_command(
     """
     from partswap.errors import UsageError
     from partswap.training.options import TrainOptions, parse_size
+    from partswap.training.stopping import stop_at_once
     from partswap.training.train import train
 
     if regroup and refine_model is None:
@@ -185,9 +186,10 @@ def train_command(
         quiet=quiet,
         save_seconds=save_every,
     )
-    if refine_model is not None:
-        from partswap.training.refine import refine
+    with stop_at_once():
+        if refine_model is not None:
+            from partswap.training.refine import refine
 
-        print(refine(options, refine_model))
-    else:
-        print(train(options))
+            print(refine(options, refine_model))
+        else:
+            print(train(options))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -43,6 +45,11 @@ class PhotoSet:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def fingerprint(self) -> str:
+        """Which photos these are, in which order and with which partners: a resumed run needs the same."""
+        told = json.dumps([self.names, self.partners.tolist()])
+        return f"{len(self)} photos, {hashlib.sha256(told.encode()).hexdigest()[:8]}"
 
     def to(self, device: torch.device) -> PhotoSet:
         """The same set on another device."""
@@ -186,6 +193,9 @@ def load_photos(
             except ImageError as error:
                 skipped.append((name, str(error)))
                 continue
+            except KeyboardInterrupt:
+                pool.shutdown(wait=False, cancel_futures=True)  # or it would read all the others first
+                raise
             finally:
                 if report is not None:
                     report(i + 1, len(paths))

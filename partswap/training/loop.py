@@ -4,10 +4,8 @@ that broke."""
 from __future__ import annotations
 
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,17 +24,12 @@ from partswap.training.state import (
     restore_optimizer,
     save_state,
 )
+from partswap.training.stopping import Interrupted, stop_between_steps
 from partswap.training.views import step_generator
 
 LOG_EVERY = 25
 WARM_UP = 0.03
 CLIP = 5.0
-
-
-class Interrupted(PartswapError):  # noqa: N818 (not an error: somebody asked)
-    """The run was asked to stop; its state is saved."""
-
-    exit_code = 130
 
 
 @dataclass(frozen=True)
@@ -143,7 +136,7 @@ class Runner:
         """Run a stage from ``progress`` to its end; returns with the state saved."""
         self.log.stage(stage.name)
         broken = _FirstBroken(self.device)
-        with _stop_signals() as stopping:
+        with stop_between_steps() as stopping:
             saved = drawn = shown = time.monotonic()
             shown_step = progress.step
             while stage.budget.share(progress) < 1.0:
@@ -160,11 +153,7 @@ class Runner:
                     self._show(stage, progress, numbers, speed)
                 progress.elapsed += time.monotonic() - started
                 if stopping():
-                    broken.complain(stage.name)  # a broken state must not replace a sound one
-                    self.save(stage, progress)
-                    raise Interrupted(
-                        "stopped; the state is saved, the same command with --resume goes on from here."
-                    )
+                    break
                 if time.monotonic() - saved > self.save_every:
                     broken.complain(stage.name)
                     self.save(stage, progress)
@@ -172,9 +161,14 @@ class Runner:
                 if time.monotonic() - drawn > self.sheet_every:
                     stage.sheet(self.folder / "sheets" / f"{stage.name}-{progress.step:06d}.jpg")
                     drawn = time.monotonic()
-            broken.complain(stage.name)
+            broken.complain(stage.name)  # a broken state must not replace a sound one
             self.save(stage, progress)
-            stage.sheet(self.folder / "sheets" / f"{stage.name}-{progress.step:06d}.jpg")
+            if not stopping():
+                stage.sheet(self.folder / "sheets" / f"{stage.name}-{progress.step:06d}.jpg")
+            if stopping():
+                raise Interrupted(
+                    "stopped; the state is saved, the same command with --resume goes on from here."
+                )
 
     def one_step(self, stage: Stage, progress: Progress) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """One update of everything the stage trains; returns its losses and values. Waits for the device
@@ -247,24 +241,3 @@ class _FirstBroken:
                 f"{stage} broke at step {step + 1}: {names} is not finite; "
                 "resume from the last state with --precision fp32."
             )
-
-
-@contextmanager
-def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """Turn SIGINT and SIGTERM into a flag that is looked at between steps."""
-    import threading
-
-    caught: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-
-    def remember(number: int, frame: object) -> None:
-        caught.append(number)
-
-    before = {s: signal.signal(s, remember) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(caught)
-    finally:
-        for s, handler in before.items():
-            signal.signal(s, handler)

@@ -87,7 +87,7 @@ class TrainOptions:
             )
 
     def fingerprint(self) -> dict[str, Any]:
-        """What a resumed run must repeat, as JSON values; paths and hardware may change."""
+        """What a resumed run must repeat, as JSON values; folders and hardware may change."""
         same = (
             "parts",
             "backbone",
@@ -109,6 +109,11 @@ class TrainOptions:
             "view_size": list(self.view_size or self.size),
             "without": list(self.without),
             "masks": self.masks is not None,
+            "pretrained": self.pretrained
+            if self.pretrained in ("auto", "none")
+            else Path(self.pretrained).name,
+            "pairs": None if self.pairs is None else self.pairs.name,
+            "group_by": "folder" if self.group_by_folder else None,
         }
 
 

@@ -62,11 +62,16 @@ def module_tensors(module: nn.Module, prefix: str) -> dict[str, Tensor]:
 
 
 def restore_module(module: nn.Module, tensors: dict[str, Tensor], prefix: str) -> None:
-    """Put parameters and buffers back, strictly."""
+    """Put parameters and buffers back, strictly; raises UsageError if they are those of another module."""
     start = prefix + "."
-    module.load_state_dict(
-        {k[len(start) :]: v for k, v in tensors.items() if k.startswith(start)}, strict=True
-    )
+    found = {k[len(start) :]: v for k, v in tensors.items() if k.startswith(start)}
+    try:
+        module.load_state_dict(found, strict=True)
+    except RuntimeError as error:
+        raise UsageError(
+            "the saved state does not fit this version of partswap; "
+            "go on with the version that wrote it, or start anew in another --out."
+        ) from error
 
 
 def save_state(path: Path, tensors: dict[str, Tensor], progress: Progress, options: dict[str, Any]) -> None:

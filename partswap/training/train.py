@@ -37,7 +37,7 @@ def train(options: TrainOptions) -> Path:
 
     Raises:
         UsageError: unusable options or photos, or an ``out`` that holds another run.
-        Interrupted: it was asked to stop; the state is saved.
+        Interrupted: it was asked to stop between two steps; the state is saved.
     """
     options.check()
     weights = pretrained_weights(options.pretrained, options.backbone)
@@ -61,7 +61,8 @@ def open_run(options: TrainOptions, log: RunLog, weights: dict[str, Tensor] | No
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     photos = _read_photos(options, log).to(device)
-    saved = load_state(state_file, options.fingerprint()) if options.resume and state_file.exists() else None
+    same = {**options.fingerprint(), "photos": photos.fingerprint()}
+    saved = load_state(state_file, same) if options.resume and state_file.exists() else None
     bf16 = options.precision == "bf16" or (options.precision == "auto" and device.type == "cuda")
     runner = Runner(
         device,
@@ -69,7 +70,7 @@ def open_run(options: TrainOptions, log: RunLog, weights: dict[str, Tensor] | No
         torch.bfloat16 if bf16 else torch.float32,
         log,
         options.out,
-        options.fingerprint(),
+        same,
         save_every=options.save_seconds,
     )
     return Run(options, runner, photos, weights, saved)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,9 +16,10 @@ from torch import Tensor, nn
 
 from partswap.errors import PartswapError
 from partswap.training.log import RunLog
-from partswap.training.loop import Budget, Interrupted, Runner, Stage, learning_rate
+from partswap.training.loop import Budget, Runner, Stage, learning_rate
 from partswap.training.run import adamw
 from partswap.training.state import MovingAverage, Progress, load_state
+from partswap.training.stopping import Interrupted, stop_at_once
 
 CPU = torch.device("cpu")
 
@@ -152,6 +155,38 @@ def test_a_signal_stops_between_steps_with_the_state_saved(tmp_path: Path, numbe
         bench.run()
     assert raised.value.exit_code == 130
     assert load_state(bench.runner.state_file, {"o": 1})[1].step == 8
+    assert signal.getsignal(number) is before
+
+
+def test_a_signal_during_the_last_step_is_not_lost(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, steps=8)
+    plain = bench.step
+
+    def interrupted(*words: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        if len(bench.seen) == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return plain(*words)
+
+    bench.stage.step = interrupted
+    with pytest.raises(Interrupted):
+        bench.run()
+    assert load_state(bench.runner.state_file, {"o": 1})[1].step == 8
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_outside_the_loop_a_signal_ends_the_run_at_once(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+
+    def nothing_catches() -> None:
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+        except Exception:  # the signal must not be taken for a failure of what it interrupts
+            pytest.fail("caught on the way")
+
+    with pytest.raises(Interrupted) as raised, stop_at_once():
+        nothing_catches()
+    assert raised.value.exit_code == 130
     assert signal.getsignal(number) is before
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import itertools
 import json
 import os
 import signal
@@ -14,10 +16,13 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+
+from partswap.nets.encoder import Encoder
 
 Words = Callable[..., list[str]]
 LONG = ("--steps", 14, "--distill-steps", 10)
+TWO_ROUNDS = ("--steps", 5, "--distill-steps", 4, "--rounds", 2)
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -60,17 +65,21 @@ def wait_for_state(process: subprocess.Popen[str], out: Path, stage: int) -> Non
     pytest.fail("no state within two minutes")
 
 
-@pytest.fixture(scope="module")
-def whole(drawn: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nothing stopped."""
+def uninterrupted(drawn: Any, factory: pytest.TempPathFactory, steps: tuple[object, ...]) -> Path:
     from partswap.cli.app import main
 
     torch.set_num_threads(1)
-    out = tmp_path_factory.mktemp("whole") / "run"
+    out = factory.mktemp("whole") / "run"
     with pytest.raises(SystemExit) as ended:
-        main(drawn.words(out, *LONG))
+        main(drawn.words(out, *steps))
     assert not ended.value.code
     return out
+
+
+@pytest.fixture(scope="module")
+def whole(drawn: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing stopped."""
+    return uninterrupted(drawn, tmp_path_factory, LONG)
 
 
 def test_the_same_seed_gives_the_same_weights(
@@ -120,6 +129,123 @@ def test_sigterm_saves_and_exits_130_and_resuming_goes_on(
     assert "parts (was 4, now 5)" in other.err
     assert cli(*run_words(out, *LONG, "--resume")).code == 0
     assert_same(whole, out)
+
+
+class Died(BaseException):
+    """Stands for a kill: nothing of ours catches it or cleans up after it."""
+
+
+PLACES = {
+    "masks": ("partswap.discovery.train.estimate_masks", 1),
+    "discovery": ("partswap.discovery.train.discovery_losses", 4),
+    "part maps 1": ("partswap.distillation.train.part_targets", 1),
+    "round 1": ("partswap.distillation.train.distillation_losses", 3),
+    "part maps 2": ("partswap.distillation.train.part_targets", 2),
+    "round 2": ("partswap.distillation.train.distillation_losses", 7),
+}
+"""By stage: the function in whose call number N a run is stopped."""
+
+
+@pytest.fixture(scope="module")
+def two_rounds(drawn: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two rounds that nothing stopped."""
+    return uninterrupted(drawn, tmp_path_factory, TWO_ROUNDS)
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, place: str, how: Callable[[], None]) -> None:
+    name, call = PLACES[place]
+    module, _, attribute = name.rpartition(".")
+    real = getattr(importlib.import_module(module), attribute)
+    calls = itertools.count(1)
+
+    def stopped(*words: Any, **more: Any) -> Any:
+        if next(calls) == call:
+            how()
+        return real(*words, **more)
+
+    monkeypatch.setattr(name, stopped)
+
+
+@pytest.mark.parametrize("place", [p for p in PLACES if p != "masks"])
+def test_dying_in_any_stage_and_resuming_gives_the_same_weights(
+    two_rounds: Path, run_words: Words, tmp_path: Path, cli: Any, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    from partswap.cli.app import main
+
+    def die() -> None:
+        raise Died
+
+    words = run_words(tmp_path / "run", *TWO_ROUNDS, "--save-every", 0.001)
+    with monkeypatch.context() as patch:
+        stop_at(patch, place, die)
+        with pytest.raises(Died):
+            main(words)
+    assert not (tmp_path / "run" / "model").exists()
+    assert cli(*words, "--resume").code == 0
+    assert_same(two_rounds, tmp_path / "run")
+
+
+@pytest.mark.parametrize("place", ["masks", "discovery", "part maps 1", "part maps 2"])
+def test_sigterm_in_any_stage_exits_130_and_leaves_nothing_half_written(
+    drawn: Any, tmp_path: Path, cli: Any, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    out = tmp_path / "run"
+    words = drawn.words(out, *TWO_ROUNDS)
+    if place == "masks":
+        at = words.index("--masks")
+        del words[at : at + 2]
+    with monkeypatch.context() as patch:
+        stop_at(patch, place, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        ended = cli(*words)
+    assert ended.code == 130
+    assert "--resume" in ended.err
+    assert not (out / "model").exists()
+    files = {p.name for p in out.rglob("*") if p.is_file() and p.parent.name in ("run", "state")}
+    assert files == ({"log.jsonl"} if place == "masks" else {"log.jsonl", "state.safetensors"})
+
+
+def test_a_run_stopped_while_it_estimates_masks_gives_the_same_weights_resumed(
+    drawn: Any, tmp_path: Path, cli: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def words(out: str) -> list[str]:
+        found: list[str] = drawn.words(tmp_path / out, "--steps", 2, "--distill-steps", 2)
+        at = found.index("--masks")
+        return found[:at] + found[at + 2 :]
+
+    assert cli(*words("whole")).code == 0
+    with monkeypatch.context() as patch:
+        stop_at(patch, "masks", lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert cli(*words("run")).code == 130
+    assert cli(*words("run"), "--resume").code == 0
+    assert_same(tmp_path / "whole", tmp_path / "run")
+
+
+def test_a_resumed_run_must_repeat_what_shapes_its_weights(
+    run_words: Words, tmp_path: Path, cli: Any, drawn: Any
+) -> None:
+    short = ("--steps", 1, "--distill-steps", 1)
+    out = tmp_path / "run"
+    assert cli(*run_words(out, *short)).code == 0
+    pairs = tmp_path / "pairs.csv"
+    names = sorted(p.name for p in drawn.photos.iterdir())
+    pairs.write_text("group,file\n" + "".join(f"{i // 2},{name}\n" for i, name in enumerate(names)))
+    donor = tmp_path / "donor.safetensors"
+    save_file(Encoder("mobilenetv3_small_050").body.state_dict(), str(donor))
+    for more, said in (
+        (("--pretrained", donor), "pretrained (was 'none', now 'donor.safetensors')"),
+        (("--pairs", pairs), "pairs (was None, now 'pairs.csv')"),
+        (("--group-by", "folder"), "group_by (was None, now 'folder')"),
+    ):
+        refused = cli(*run_words(out, *short, "--resume", *more))
+        assert refused.code == 2
+        assert said in refused.err
+    (tmp_path / "fewer").mkdir()
+    for name in names[:-1]:
+        (tmp_path / "fewer" / name).write_bytes((drawn.photos / name).read_bytes())
+    words = [str(tmp_path / "fewer") if w == str(drawn.photos) else w for w in run_words(out, *short)]
+    refused = cli(*words, "--resume")
+    assert refused.code == 2
+    assert "photos (was '12 photos, " in refused.err
 
 
 def test_a_finished_run_can_be_resumed_and_stays_what_it_is(whole: Path, run_words: Words, cli: Any) -> None:

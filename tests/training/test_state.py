@@ -107,6 +107,12 @@ def test_a_state_without_our_record_is_refused(tmp_path: Path) -> None:
         load_state(tmp_path / "state", OPTIONS)
 
 
+def test_a_state_of_another_net_is_one_sentence(tmp_path: Path) -> None:
+    net, _ = trained(0)
+    with pytest.raises(UsageError, match="another --out"):
+        restore_module(nn.Linear(2, 2), module_tensors(net, "model"), "model")
+
+
 def test_a_save_that_fails_leaves_the_old_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "state"
     save_state(path, {"a": torch.ones(2)}, Progress(0, 1), OPTIONS)

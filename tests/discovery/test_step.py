@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from partswap.discovery import objective
 from partswap.discovery.model import DiscoveryModel
 from partswap.discovery.step import discovery_losses, make_views
-from partswap.discovery.terms import ABLATION_ROWS, PAPER_TERMS, Terms
+from partswap.discovery.terms import ABLATION_ROWS, ADDED_TERMS, PAPER_TERMS, Terms
 from partswap.training.data import PhotoSet
 from partswap.training.views import step_generator
 
@@ -115,6 +116,33 @@ def test_a_row_of_the_ablation_has_its_terms_and_no_others(
     assert set(losses) - set(PAPER_TERMS) == {"reconstruction", "perceptual", "equivariance", "balance"}
     assert ("critic" in values) == ("adversarial" in ABLATION_ROWS[row])
     assert all(torch.isfinite(v) for v in (*losses.values(), *values.values()))
+
+
+def teaching(model: DiscoveryModel, photos: PhotoSet, terms: Terms) -> Tensor:
+    """The gradient that a step of these terms gives to the teacher and the renderer, as one vector."""
+    losses, _ = losses_of(model, photos, terms)
+    learners = [*model.teacher.parameters(), *model.renderer.parameters()]
+    found = torch.autograd.grad(sum(losses.values()), learners, allow_unused=True)  # type: ignore[arg-type]
+    return torch.cat([g.flatten() for g in found if g is not None])
+
+
+FUNCTIONS = {"adversarial": "mutual_information"}
+"""Where the function of a term has another name than the term."""
+
+
+@pytest.mark.parametrize("row", list(ABLATION_ROWS))
+def test_a_term_teaches_only_in_the_rows_that_have_it(
+    model: DiscoveryModel, photos: PhotoSet, row: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terms = Terms.parse(row, ADDED_TERMS)  # the paper's own rows
+    plain = teaching(model, photos, terms)
+    for term in (*PAPER_TERMS, *ADDED_TERMS):
+        name = FUNCTIONS.get(term, term)
+        function = getattr(objective, name)
+        with monkeypatch.context() as patch:
+            patch.setattr(objective, name, lambda *words, f=function: 1e3 * f(*words))
+            louder = teaching(model, photos, terms)
+        assert torch.equal(plain, louder) == (term not in ABLATION_ROWS[row]), term
 
 
 def test_terms_that_are_off_are_still_watched(model: DiscoveryModel, photos: PhotoSet) -> None:

@@ -18,6 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from partswap.discovery.terms import ABLATION_ROWS, ADDED_TERMS
 from partswap.nets.encoder import Encoder
 
 Words = Callable[..., list[str]]
@@ -246,6 +247,24 @@ def test_a_resumed_run_must_repeat_what_shapes_its_weights(
     refused = cli(*words, "--resume")
     assert refused.code == 2
     assert "photos (was '12 photos, " in refused.err
+
+
+@pytest.mark.parametrize("row", list(ABLATION_ROWS))
+def test_every_row_of_the_papers_ablation_runs_and_its_terms_are_in_the_log(
+    run_words: Words, tmp_path: Path, cli: Any, row: str
+) -> None:
+    short = ("--steps", 2, "--distill-steps", 1, "--terms", row, "--without", ",".join(ADDED_TERMS))
+    assert cli(*run_words(tmp_path / "run", *short)).code == 0
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    discovery = next(line for line in lines if line["stage"] == "discovery")
+    # Terms that are off are watched where that costs nothing; the critic plays only where it is used.
+    assert {"reconstruction", "perceptual", "variational", "gmrf", "entropy", "equivariance"} <= set(
+        discovery
+    )
+    for name in ("adversarial", "critic"):
+        assert (name in discovery) == ("adversarial" in ABLATION_ROWS[row])
+    config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
+    assert config["training"]["row"] == row
 
 
 def test_a_finished_run_can_be_resumed_and_stays_what_it_is(whole: Path, run_words: Words, cli: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from typing import Any
@@ -36,7 +37,8 @@ _PACKAGES = (
 @dataclass
 class Diagnosis:
     """versions: package -> version, None where it is not installed. devices: what torch can run on, first the
-    default. providers: ONNX Runtime's. model: the model that was tried. problems: sentences, each with its
+    default. providers: those that ONNX Runtime was built with. onnx: what it wants and what of CUDA there is.
+    model: the model that was tried. problems: sentences, each with its
     mend; notes: things that only matter to some. exit_code: 0 usable, 1 not, 3 the model is what is broken.
     """
 
@@ -44,6 +46,7 @@ class Diagnosis:
     system: dict[str, str]
     devices: list[str] = field(default_factory=list)
     providers: list[str] = field(default_factory=list)
+    onnx: dict[str, str] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -129,32 +132,60 @@ def _look_at_opencv(report: Diagnosis) -> None:
 
 
 def _look_at_onnx(report: Diagnosis) -> None:
+    from partswap.engine.cuda import driver
+    from partswap.engine.graphs import cache_folder
+    from partswap.engine.runtime import PROVIDERS, runtime, why_not
+    from partswap.engine.threads import net_threads
+
     if report.versions["onnxruntime"] and report.versions["onnxruntime-gpu"]:
         report.problems.append(
             "onnxruntime and onnxruntime-gpu are both installed and share files, so CUDA may be missing; "
             "run: pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu"
         )
+    found = driver()
+    report.onnx = {
+        "threads": str(net_threads()),
+        "graph cache": str(cache_folder()),
+        "nvidia driver": "none" if found is None else f"cards: {found.cards}, CUDA up to {found.cuda}",
+    }
     try:
-        import onnxruntime
+        onnxruntime = runtime()
+    except PartswapError as error:
+        report.problems.append(str(error))
+        return
+    report.providers = list(onnxruntime.get_available_providers())
+    for kind in ("cuda", "tensorrt"):
+        if PROVIDERS[kind] in report.providers:
+            report.onnx[kind] = _provider_state(report, kind, found is not None and found.cards > 0, why_not)
 
-        report.providers = list(onnxruntime.get_available_providers())
-    except Exception as error:
-        report.problems.append(
-            f"ONNX Runtime cannot be imported ({_short(error)}); "
-            "run: pip install onnxruntime-gpu (on macOS: onnxruntime)"
-        )
+
+def _provider_state(report: Diagnosis, kind: str, cards: bool, why_not: Callable[[str], str]) -> str:
+    """What of a provider's own libraries there is; where there is a card, what is missing is a note."""
+    from partswap.engine.cuda import missing_libraries
+    from partswap.engine.runtime import preload, runtime
+
+    wanted = str(getattr(runtime(), "cuda_version", "") or "unknown")
+    major = wanted.split(".")[0]
+    preload()
+    lacking = missing_libraries(int(major), kind == "tensorrt") if major.isdigit() else []
+    if cards and lacking and kind == "cuda":  # TensorRT is for those who ask for it
+        report.notes.append(why_not(kind))
+    return f"wants CUDA {wanted} and cuDNN 9; missing: {', '.join(lacking) or 'nothing'}"
 
 
 def _try_model(report: Diagnosis, model: str | None, device: str) -> None:
     try:
         import numpy as np
 
+        from partswap.engine.graphs import graphs_there
         from partswap.segmentation import load
 
         loaded = load(model, device)
         report.model = {"path": str(loaded.checkpoint.path), "parts": len(loaded.parts), **loaded.source}
         loaded.segment(np.zeros((64, 48, 3), np.uint8)).labels  # noqa: B018  (worked out when looked at)
         report.model["works"] = True
+        if loaded.engine.name == "onnx":
+            report.model["graph"] = str(graphs_there(loaded.checkpoint)[0])
     except ModelError as error:
         report.broken(str(error), ModelError.exit_code)
     except PartswapError as error:

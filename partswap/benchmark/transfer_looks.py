@@ -42,7 +42,7 @@ def score_looks(model: Model, pairs: Sequence[tuple[Path, Path]], parts: str) ->
     colour, energy, seconds, outside = [], [], [], 0
     for first, second in pairs:
         start = time.perf_counter()
-        pair = Pair(model.segment(first), model.segment(second), model.checkpoint)
+        pair = Pair(model.segment(first), model.segment(second), model.engine)
         done = pair.transfer(parts, None, Options(), picky=False)
         seconds.append(time.perf_counter() - start)
         source, target = pair.subjects
@@ -107,7 +107,7 @@ def score_pose(model: Model, pairs: Sequence[tuple[Path, Path]], parts: str, pyt
     with tempfile.TemporaryDirectory() as folder:
         files: list[Path] = []
         for number, (first, second) in enumerate(pairs):
-            done = Pair(model.segment(first), model.segment(second), model.checkpoint).transfer(
+            done = Pair(model.segment(first), model.segment(second), model.engine).transfer(
                 parts, None, Options(), picky=False
             )
             for kind, picture in (("before", load_image(second).rgb), ("after", done.image)):

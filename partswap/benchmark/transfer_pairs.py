@@ -79,7 +79,7 @@ def score_pairs(
 
 def _case(model: Model, first: Path, second: Path, parts: str, seed: int) -> _Case | None:
     source, true = model.segment(first), model.segment(second)
-    pair = Pair(source, true, model.checkpoint)
+    pair = Pair(source, true, model.engine)
     try:
         ids = pair.transfer(parts, None, Options(strength=0), picky=False).record["parts"]
     except PartswapError:
@@ -91,7 +91,7 @@ def _case(model: Model, first: Path, second: Path, parts: str, seed: int) -> _Ca
     rng = np.random.default_rng((seed, zlib.crc32(second.stem.encode())))
     overwritten = _overwritten(truth, mask, rng)
     changed = replace(true, image=replace(true.image, rgb=overwritten))
-    return _Case(Pair(source, changed, model.checkpoint), truth, overwritten, mask)
+    return _Case(Pair(source, changed, model.engine), truth, overwritten, mask)
 
 
 def _overwritten(rgb: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -129,8 +129,8 @@ def _pictures(case: _Case, parts: str, seed: int) -> tuple[dict[str, np.ndarray]
 
 
 def _decoded(pair: Pair) -> np.ndarray | None:
-    assert pair.checkpoint is not None
-    painted = render(pair.checkpoint, *pair.subjects, {})
+    assert pair.engine is not None
+    painted = render(pair.engine, *pair.subjects, {})
     if painted is None:
         return None
     height, width = pair.subjects[1].photo

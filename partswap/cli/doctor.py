@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -34,7 +35,13 @@ def doctor_command(
 
 
 def _print(report: Diagnosis) -> None:
-    for title, values in (("system", report.system), ("versions", report.versions), ("model", report.model)):
+    sections: dict[str, Mapping[str, Any]] = {
+        "system": report.system,
+        "versions": report.versions,
+        "onnx runtime": report.onnx,
+        "model": report.model,
+    }
+    for title, values in sections.items():
         print(title)
         for name, value in values.items():
             print(f"  {name:<24}{'not installed' if value is None else value}")

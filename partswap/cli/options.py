@@ -31,7 +31,9 @@ ModelOption = Annotated[
 DeviceOption = Annotated[
     str,
     typer.Option(
-        "--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps; never another in silence."
+        "--device",
+        metavar="DEVICE",
+        help="auto, cpu, cuda, cuda:1, tensorrt, mps; never another in silence.",
     ),
 ]
 EngineOption = Annotated[

@@ -20,6 +20,7 @@ from partswap.cli.options import (
     ModelOption,
     OverwriteOption,
     QuietOption,
+    ThreadsOption,
     VerboseOption,
 )
 
@@ -85,6 +86,7 @@ def transfer_command(
     model: ModelOption = None,
     device: DeviceOption = "auto",
     engine: EngineOption = "auto",
+    threads: ThreadsOption = None,
     json_lines: Annotated[
         bool, typer.Option("--json", help="One JSON line a pair on stdout: parts, areas, origins, seconds.")
     ] = False,
@@ -111,13 +113,13 @@ def transfer_command(
     refuse_clashes(work.inputs, [p.out for p in work.pairs if p.out is not None], overwrite)
     if work.pairs[0].out is None and json_lines:
         raise UsageError("--out - and --json would both write to stdout; choose one")
-    checkpoint = read_checkpoint(resolve_model(model))
+    checkpoint = read_checkpoint(resolve_model(model, quiet))
     _check_names(checkpoint.parts, parts, to)
 
     from partswap.engine import open_engine
     from partswap.segmentation import Model
 
-    loaded = Model(checkpoint, open_engine(checkpoint, engine, device))
+    loaded = Model(checkpoint, open_engine(checkpoint, engine, device, threads, voice.say))
     voice.say("{model} {revision} on {device} ({engine})".format(**loaded.source))
     job = _Job(loaded, parts, to, grid, options, person, source_person, quality, overwrite)
     if _run(job, work, voice, json_lines):
@@ -155,7 +157,7 @@ class _Job:
         """One pair: write its picture, return its record."""
         from partswap.transfer import Pair
 
-        pair = Pair(source, target, self.model.checkpoint, self.person, self.source_person)
+        pair = Pair(source, target, self.model.engine, self.person, self.source_person)
         if self.grid:
             from partswap.transfer.figure import figure
 
@@ -230,7 +232,7 @@ def _output(out: Path, single: bool, source: Input | None, target: Input, kind: 
 
 def _run(job: _Job, work: _Work, voice: Voice, json_lines: bool) -> int:
     """All pairs, target by target; returns how many failed."""
-    from partswap.errors import PartswapError, UsageError
+    from partswap.errors import ModelError, PartswapError, UsageError
 
     @functools.lru_cache(maxsize=_KEPT)
     def segmented(index: int) -> Segmentation:
@@ -242,7 +244,7 @@ def _run(job: _Job, work: _Work, voice: Voice, json_lines: bool) -> int:
         try:
             found = segmented(pairing.source), segmented(pairing.target)
             record = job.do(*found, pairing.out)
-        except UsageError:
+        except (UsageError, ModelError):  # not this pair's fault alone
             raise
         except PartswapError as error:
             failed += 1

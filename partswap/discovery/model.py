@@ -13,6 +13,7 @@ from partswap.discovery.terms import Terms
 from partswap.discovery.warm_start import Anchors
 from partswap.nets.disentangler import Critic, PartDecoder, ShapeCode, ShapeEncoder
 from partswap.nets.encoder import Encoder
+from partswap.nets.folding import fold_batch_norms
 from partswap.nets.renderer import Renderer
 
 CODE_CHANNELS = 32
@@ -34,9 +35,15 @@ class FrozenFeatures(nn.Module):
         """Batch statistics stay those of pretraining, whatever the rest of the model does."""
         return super().train(False)
 
+    def settle(self, precision: torch.dtype) -> FrozenFeatures:
+        """Once its weights are in place: fold the batch normalisations into the convolutions, and keep what
+        the run computes with. It looks at every photo three times a step, and neither would ever change."""
+        fold_batch_norms(self.encoder, torch.zeros(1, 3, 64, 64))
+        return self.requires_grad_(False).to(precision)
+
     def forward(self, x: Tensor) -> list[Tensor]:
         """Normalised photos (B, 3, H, W) -> features at strides 2 to 16."""
-        return self.encoder(x)
+        return self.encoder(x.to(next(self.parameters()).dtype))
 
     @staticmethod
     def stack(levels: list[Tensor]) -> Tensor:

@@ -25,6 +25,7 @@ def new_model(run: Run) -> DiscoveryModel:
     model = DiscoveryModel(options.backbone, options.parts, terms)
     load_into(model.teacher.shape_encoder.encoder, run.weights)
     load_into(model.frozen.encoder, run.weights)
+    model.frozen.settle(run.runner.precision)
     return model.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 

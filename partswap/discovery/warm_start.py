@@ -58,6 +58,7 @@ class Anchors(nn.Module):
         place_weight: tuple[float, float] = (4.0, 8.0),
     ) -> None:
         super().__init__()
+        keep = min(keep, channels)
         self.feature_weight = feature_weight
         self.register_buffer("place_weight", torch.tensor(place_weight).view(1, 2, 1, 1))
         self.register_buffer("mean", torch.zeros(channels))

@@ -100,7 +100,7 @@ def distill_round(run: Run, student: Segmenter, targets: Tensor, number: int, st
     if options.compile:
         student.compile(dynamic=False)
     groups = _parameter_groups(student, options.rate)
-    sizes = view_sizes(options.size)
+    sizes = view_sizes(options.view_size or options.size)
 
     def step(index: Tensor, g: torch.Generator, share: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         size = sizes[int(torch.randint(len(sizes), (1,), generator=_on_cpu(g)))]

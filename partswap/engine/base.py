@@ -6,7 +6,9 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from partswap.errors import ModelError, PartswapError, UsageError
+from partswap.engine.cuda import driver
+from partswap.engine.device import parse_device
+from partswap.errors import DeviceError, ModelError, PartswapError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,21 +22,37 @@ ENGINES = ("onnx", "torch")
 
 
 class Engine(Protocol):
-    """Runs a checkpoint's student.
+    """Runs a checkpoint's nets.
 
     name: which engine this is, `"onnx"` or `"torch"`. device: where it really runs, `"cpu"`, `"cuda:0"`,
-    `"mps"`. providers: ONNX Runtime's execution providers, empty for torch.
+    `"tensorrt:0"`, `"mps"`. providers: ONNX Runtime's execution providers, empty for torch. render_side: the
+    longer side, in pixels, of the pictures that the renderer was trained on.
     """
 
     name: str
     device: str
     providers: tuple[str, ...]
+    render_side: int
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         """RGB pictures uint8 (B, h, w, 3), both sides multiples of the checkpoint's `multiple` -> part map.
 
         The part map is float32 (B, K+1, h, w): probabilities that sum to 1 over the channels, channel 0 is
         background.
+        """
+        ...
+
+    def render(
+        self, photo: np.ndarray, source_map: np.ndarray, target_map: np.ndarray, look: np.ndarray
+    ) -> np.ndarray | None:
+        """The renderer: the look of a photo's parts, painted in the shape of another part map.
+
+        photo: RGB uint8 (B, h, w, 3). source_map: its part map, float32 (B, K+1, h, w). target_map: the shape
+        to paint, float32 (B, K+1, H, W). look: int64 (B, K), for each painted part the source's part that
+        gives its look, both counted from 0. All sides are multiples of 4.
+
+        Returns float32 (B, H, W, 3), RGB in 0..1; None where the checkpoint has no renderer. It is loaded
+        when first asked for.
         """
         ...
 
@@ -52,34 +70,52 @@ def open_engine(
 ) -> Engine:
     """Load `checkpoint` into an engine.
 
-    engine: `auto` is ONNX Runtime where the checkpoint has a graph already, in its folder or in the user's
-    cache (`onnx` makes it), else torch. Where the graph or the runtime fails, `say` is told in one sentence.
-    threads: for work on the CPU; None: the cores that there are.
+    engine: `auto` is ONNX Runtime (a graph that is not there yet is made, once, in the user's cache); torch
+    where the runtime or the graph fails, of which `say` is told in one sentence, and on `mps`. threads: for
+    work on the CPU; None: see `net_threads`.
 
     Raises UsageError for an unknown engine or device, DeviceError for a device that is not there, ModelError
     for weights that do not fit.
     """
     if engine not in ("auto", *ENGINES):
         raise UsageError(f"there is no engine {engine[:40]!r}; choose from auto, {', '.join(ENGINES)}")
-    if engine == "onnx":
-        return _onnx(checkpoint, device, threads, say)
-    from partswap.engine.graphs import graphs_there
+    kind, _ = parse_device(device)
+    if engine == "torch" or (engine == "auto" and kind == "mps"):
+        return _torch(checkpoint, device, threads)
+    from partswap.engine.onnx_engine import OnnxEngine
 
-    if engine == "auto" and device.strip().lower() != "mps" and graphs_there(checkpoint):
-        try:
-            return _onnx(checkpoint, device, threads, say, make=False)
-        except (UsageError, ModelError):
+    try:
+        return OnnxEngine(checkpoint, device, threads, say)
+    except (UsageError, ModelError):
+        raise
+    except DeviceError as error:
+        if engine == "onnx" or kind != "cuda" or driver() is None:
             raise
-        except PartswapError as error:  # a DeviceError too: torch may have the CUDA that the runtime lacks
-            say(f"note: torch runs this model instead of ONNX Runtime: {error}")
+        return _instead(checkpoint, device, threads, say, error)
+    except PartswapError as error:
+        if engine == "onnx" or kind == "tensorrt":
+            raise
+        return _instead(checkpoint, device, threads, say, error)
+
+
+def _instead(
+    checkpoint: Checkpoint,
+    device: str,
+    threads: int | None,
+    say: Callable[[str], None],
+    error: PartswapError,
+) -> Engine:
+    """Torch, which may have the CUDA that ONNX Runtime lacks; if it fails too, the first error is the one to
+    mend."""
+    try:
+        engine = _torch(checkpoint, device, threads)
+    except DeviceError:
+        raise error from None
+    say(f"note: torch runs this model instead of ONNX Runtime: {error}")
+    return engine
+
+
+def _torch(checkpoint: Checkpoint, device: str, threads: int | None) -> Engine:
     from partswap.engine.torch_engine import TorchEngine
 
     return TorchEngine(checkpoint, device, threads)
-
-
-def _onnx(
-    checkpoint: Checkpoint, device: str, threads: int | None, say: Callable[[str], None], make: bool = True
-) -> Engine:
-    from partswap.engine.onnx_engine import OnnxEngine
-
-    return OnnxEngine(checkpoint, device, threads, say, make)

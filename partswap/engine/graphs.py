@@ -1,7 +1,7 @@
-"""Where the ONNX graph of a checkpoint lies: in its folder, or in the user's cache. Nothing here needs torch.
+"""Where the ONNX graphs of a checkpoint lie: in its folder, or in the user's cache. Nothing here needs torch.
 
 A graph says in its metadata which weights and which preprocessing it was made from (`graph_key`); one that
-says something else is not used.
+says something else is not used. What a graph in a folder may contain is looked at by `trust`.
 """
 
 from __future__ import annotations
@@ -16,30 +16,34 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from partswap.checkpoint import Checkpoint
 
-__all__ = ["GRAPH_FILE", "cache_folder", "cached_graph", "graph_key", "graphs_there"]
+__all__ = ["GRAPH_FILES", "cache_folder", "cached_graph", "graph_key", "graphs_there"]
 
-GRAPH_FILE = "model.onnx"
-_VERSION = 1
+GRAPH_FILES = {"student": "model.onnx", "renderer": "renderer.onnx"}
+"""Which net -> its graph's name in a checkpoint folder."""
+
+_VERSION = 2
 """Raised when partswap writes graphs in another way, so that old ones in caches are left alone."""
 
 
-def graph_key(checkpoint: Checkpoint) -> str:
+def graph_key(checkpoint: Checkpoint, which: str = "student") -> str:
     """Names the graph: the weights' revision, and 8 hex digits of all else that goes into it."""
     config = checkpoint.config
-    rest = [_VERSION, dict(config.student), list(config.mean), list(config.std), config.multiple]
+    net = dict(getattr(config, which))
+    rest = [_VERSION, which, net, list(config.mean), list(config.std), config.multiple]
     digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
     return f"{checkpoint.revision}-{digest[:8]}"
 
 
-def cached_graph(checkpoint: Checkpoint) -> Path:
-    """The checkpoint's graph in the user's cache, whether it is there or not."""
-    return cache_folder() / "graphs" / f"{graph_key(checkpoint)}.onnx"
+def cached_graph(checkpoint: Checkpoint, which: str = "student") -> Path:
+    """The graph in the user's cache, whether it is there or not."""
+    return cache_folder() / "graphs" / f"{graph_key(checkpoint, which)}.onnx"
 
 
-def graphs_there(checkpoint: Checkpoint) -> list[Path]:
+def graphs_there(checkpoint: Checkpoint, which: str = "student") -> list[Path]:
     """The graph in the checkpoint's folder and the one in the cache, those that exist, in the order of
     use."""
-    return [path for path in (checkpoint.path / GRAPH_FILE, cached_graph(checkpoint)) if path.is_file()]
+    places = checkpoint.path / GRAPH_FILES[which], cached_graph(checkpoint, which)
+    return [path for path in places if path.is_file()]
 
 
 def cache_folder() -> Path:

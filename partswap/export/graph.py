@@ -1,26 +1,29 @@
-"""The student as an ONNX graph in memory."""
+"""A checkpoint's nets as ONNX graphs in memory."""
 
 from __future__ import annotations
 
 import logging
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from partswap.engine.loading import load_student
+from partswap.engine.batch import RENDER_MULTIPLE
+from partswap.engine.loading import load_renderer, load_student
 from partswap.errors import PartswapError, UsageError
-from partswap.export.folding import fold_batch_norms
-from partswap.export.half import halve_weights
+from partswap.export.storage import store_compactly
+from partswap.nets.folding import fold_batch_norms
+from partswap.nets.pipelines import Paint, Segment
 
 if TYPE_CHECKING:
     import onnx
 
     from partswap.checkpoint import Checkpoint
 
-__all__ = ["OPSETS", "Pipeline", "student_graph"]
+__all__ = ["OPSETS", "make_graph"]
 
 OPSETS = range(18, 24)
 """What `--opset` takes: the exporter has no translations below, ONNX Runtime 1.20 runs none above."""
@@ -29,66 +32,92 @@ _LARGEST = 1 << 14
 """Bound of both sides in pixels; the exporter reasons about sizes, and wants one."""
 
 
-class Pipeline(nn.Module):
-    """What the graph computes.
+@dataclass(frozen=True)
+class _Plan:
+    """What to trace: a net, one example for each input, and which sides of them are free."""
 
-    preprocessing: True for uint8 RGB (B, h, w, 3) in, False for normalised float32 (B, 3, h, w). Out, either
-    way: part map float32 (B, K+1, h, w), probabilities.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, student: nn.Module, checkpoint: Checkpoint, preprocessing: bool) -> None:
-        super().__init__()
-        self.student, self.preprocessing = student, preprocessing
-        self.register_buffer("mean", torch.tensor(checkpoint.config.mean).view(1, 3, 1, 1) * 255)
-        self.register_buffer("std", torch.tensor(checkpoint.config.std).view(1, 3, 1, 1) * 255)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """See the class."""
-        if self.preprocessing:
-            image = (image.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        return self.student(image).softmax(1)
+    net: nn.Module
+    examples: tuple[Tensor, ...]
+    inputs: tuple[str, ...]
+    output: str
+    shapes: tuple[Mapping[int, Any], ...]
 
 
-def student_graph(
-    checkpoint: Checkpoint, *, half: bool = False, opset: int | None = None, preprocessing: bool = True
+def make_graph(
+    checkpoint: Checkpoint,
+    which: str = "student",
+    *,
+    opset: int | None = None,
+    preprocessing: bool = True,
+    compact: bool = True,
 ) -> onnx.ModelProto:
-    """The graph with one input `image` and one output `parts`; batch, height and width are free, both sides
-    multiples of the checkpoint's `multiple`. Without metadata, and without paths of this machine.
+    """The graph of the `student` (`partswap.nets.pipelines.Segment`) or the `renderer` (`Paint`).
 
-    Raises UsageError for an opset that cannot be had, ModelError as load_student, PartswapError where the
-    exporter fails.
+    Batch, heights and widths are free. Without metadata, and without paths of this machine. compact: kernels
+    as float16, see `storage`. Raises UsageError for an opset that cannot be had or a checkpoint without
+    renderer, ModelError as load_student, PartswapError where the exporter fails.
     """
     if opset is not None and opset not in OPSETS:
         raise UsageError(f"opset {opset} cannot be written; choose from {OPSETS[0]} to {OPSETS[-1]}")
-    multiple = checkpoint.config.multiple
-    sides = 2 * multiple, 3 * multiple
-    student: nn.Module = load_student(checkpoint)
-    if not half:  # the checkpoint's kernels are float16 already, and exact only as they are
-        student = fold_batch_norms(student, torch.zeros(1, 3, *sides))
-    pipeline = Pipeline(student, checkpoint, preprocessing).eval()
-    if preprocessing:
-        example, first_side = torch.zeros(2, *sides, 3, dtype=torch.uint8), 1
-    else:
-        example, first_side = torch.zeros(2, 3, *sides), 2
-    dim, most = torch.export.Dim, _LARGEST // multiple
-    shapes = {
-        0: dim("batch"),
-        first_side: multiple * dim("rows", min=1, max=most),
-        first_side + 1: multiple * dim("columns", min=1, max=most),
+    plan = (_student if which == "student" else _renderer)(checkpoint, preprocessing)
+    kernels = {
+        name: value.detach().clone() for name, value in plan.net.state_dict().items() if value.ndim > 1
     }
-    model = _export(pipeline, example, shapes, opset, optimize=not half)
+    scales = fold_batch_norms(plan.net.eval(), *plan.examples)
+    model = _export(plan, opset)
     written = next(each.version for each in model.opset_import if not each.domain)
     if opset is not None and written != opset:
         raise PartswapError(f"torch {torch.__version__} wrote opset {written} where {opset} was asked for")
-    return halve_weights(_cleaned(model)) if half else _cleaned(model)
+    return store_compactly(_cleaned(model), kernels, scales) if compact else _cleaned(model)
 
 
-def _export(
-    net: nn.Module, example: Tensor, shapes: Mapping[int, object], opset: int | None, optimize: bool
-) -> onnx.ModelProto:
+def _student(checkpoint: Checkpoint, preprocessing: bool) -> _Plan:
+    config = checkpoint.config
+    net = Segment(load_student(checkpoint), config.mean, config.std, preprocessing)
+    batch = torch.export.Dim("batch")
+    image, shape = _image(2 * config.multiple, 3 * config.multiple, config.multiple, preprocessing, "")
+    return _Plan(net, (image,), ("image",), "parts", ({0: batch, **shape},))
+
+
+def _renderer(checkpoint: Checkpoint, preprocessing: bool) -> _Plan:
+    config = checkpoint.config
+    renderer = load_renderer(checkpoint)
+    if renderer is None:
+        raise UsageError(f"the model {config.name} has no renderer")
+    net = Paint(renderer, config.mean, config.std, preprocessing)
+    batch = torch.export.Dim("batch")
+    image, photo = _image(48, 32, RENDER_MULTIPLE, preprocessing, "source_")
+    rows, columns = photo.values()
+    maps = config.parts + 1
+    _, target = _image(40, 56, RENDER_MULTIPLE, False, "target_")
+    examples = (
+        image,
+        torch.full((2, maps, 48, 32), 1 / maps),
+        torch.full((2, maps, 40, 56), 1 / maps),
+        torch.arange(config.parts).repeat(2, 1),
+    )
+    shapes = (
+        {0: batch, **photo},
+        {0: batch, 2: rows, 3: columns},
+        {0: batch, **target},
+        {0: batch},
+    )
+    return _Plan(net, examples, ("image", "source_map", "target_map", "look"), "picture", shapes)
+
+
+def _image(
+    height: int, width: int, multiple: int, preprocessing: bool, prefix: str
+) -> tuple[Tensor, dict[int, Any]]:
+    """An example picture of two, and its free sides: multiples of `multiple`."""
+    dim, most = torch.export.Dim, _LARGEST // multiple
+    rows = multiple * dim(f"{prefix}rows", min=1, max=most)
+    columns = multiple * dim(f"{prefix}columns", min=1, max=most)
+    if preprocessing:
+        return torch.zeros(2, height, width, 3, dtype=torch.uint8), {1: rows, 2: columns}
+    return torch.zeros(2, 3, height, width), {2: rows, 3: columns}
+
+
+def _export(plan: _Plan, opset: int | None) -> onnx.ModelProto:
     talkative = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "torch.export")]
     levels = [logger.level for logger in talkative]
     for logger in talkative:
@@ -97,15 +126,15 @@ def _export(
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                net,
-                (example,),
+                plan.net,
+                plan.examples,
                 dynamo=True,
-                input_names=["image"],
-                output_names=["parts"],
-                dynamic_shapes=(shapes,),
+                input_names=list(plan.inputs),
+                output_names=[plan.output],
+                dynamic_shapes=plan.shapes,
                 opset_version=opset,
                 external_data=False,
-                optimize=optimize,
+                optimize=True,
                 verbose=False,
             )
     except Exception as error:  # the exporter's many layers raise whatever they like

@@ -1,15 +1,18 @@
-"""The student as an ONNX file that was checked against torch before it got its name."""
+"""A checkpoint's nets as ONNX files that were checked against torch before they got their names."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from partswap.engine.batch import RENDER_MULTIPLE
 from partswap.engine.graphs import graph_key
 from partswap.errors import PartswapError
-from partswap.export.parity import LIMITS, Row, compare, within, worst
+from partswap.export.parity import LIMITS, Comparison, Row, within, worst
 from partswap.imaging.save import atomic_write, refuse_existing
 
 if TYPE_CHECKING:
@@ -33,9 +36,10 @@ class ParityError(PartswapError):
 
 @dataclass(frozen=True)
 class Exported:
-    """A graph that was written. precision: fp32 or fp16. size, weights: bytes of the file, and of the numbers
-    in it."""
+    """A graph that was written. which: student or renderer. precision: fp32 or fp16, of its arithmetic. size,
+    weights: bytes of the file, and of the numbers in it."""
 
+    which: str
     path: Path
     precision: str
     opset: int
@@ -46,44 +50,59 @@ class Exported:
 
 def export_onnx(
     checkpoint: Checkpoint,
-    path: Path,
+    paths: Mapping[str, Path],
     *,
     half: bool = False,
     opset: int | None = None,
     preprocessing: bool = True,
     overwrite: bool = False,
-) -> Exported:
-    """Write the student to `path`, if ONNX Runtime computes from it what torch does.
+) -> list[Exported]:
+    """Write nets of a checkpoint, if ONNX Runtime computes from them what torch does: all of them, or none.
 
-    preprocessing: uint8 RGB (B, h, w, 3) in, the normalisation inside the graph; else normalised float32
-    (B, 3, h, w). Either way the part map float32 (B, K+1, h, w) out. half: float16 weights; the
-    arithmetic stays float32.
+    paths: `student`, `renderer` -> the file to write. half: float16 arithmetic where the limits allow it, for
+    cards. preprocessing: pixels in (and out), or what is normalised; see `partswap.nets.pipelines`.
 
-    Raises ParityError, UsageError (the file exists, an opset that cannot be had) or PartswapError; no file is
-    left then.
+    Raises ParityError, UsageError (a file exists, an opset that cannot be had, a checkpoint without renderer)
+    or PartswapError; no file is left then.
     """
-    refuse_existing(path, overwrite)
-    with atomic_write(path, overwrite=overwrite) as temporary:  # first, so that a bad place is known at once
-        import onnx
+    for path in paths.values():
+        refuse_existing(path, overwrite)
+    done = []
+    with ExitStack() as stack:  # all are named when all are written
+        for which, path in paths.items():
+            # entered first, so that a bad place is known at once
+            temporary = stack.enter_context(atomic_write(path, overwrite=overwrite))
+            model, rows = _checked(checkpoint, which, half, opset, preprocessing)
+            written = model.SerializeToString()
+            weights = sum(each.ByteSize() for each in model.graph.initializer)
+            _refuse_bloat(len(written), weights)
+            temporary.write_bytes(written)
+            found = next(each.version for each in model.opset_import if not each.domain)
+            precision = "fp16" if half else "fp32"
+            done.append(Exported(which, path, precision, found, len(written), weights, rows))
+    return done
 
-        from partswap.export.graph import student_graph
 
-        model = student_graph(checkpoint, half=half, opset=opset, preprocessing=preprocessing)
-        precision = "fp16" if half else "fp32"
-        rows = compare(checkpoint, model.SerializeToString(), preprocessing)
-        _judge(rows, precision)
-        properties = _properties(checkpoint, precision, preprocessing, rows)
-        onnx.helper.set_model_props(model, properties)
-        onnx.checker.check_model(model, full_check=True)
-        written = model.SerializeToString()
-        weights = _bytes_of_weights(model)
-        if len(written) > _ROOM * weights + (1 << 17):  # the graph itself, which weighs in tiny models only
-            raise PartswapError(
-                f"the graph has {len(written)} bytes for {weights} bytes of weights; that is a bug"
-            )
-        temporary.write_bytes(written)
-    opset_written = next(each.version for each in model.opset_import if not each.domain)
-    return Exported(path, precision, opset_written, len(written), weights, rows)
+def _checked(
+    checkpoint: Checkpoint, which: str, half: bool, opset: int | None, preprocessing: bool
+) -> tuple[onnx.ModelProto, list[Row]]:
+    """The graph with its metadata, and the comparison that it passed."""
+    import onnx
+
+    from partswap.export.graph import make_graph
+    from partswap.export.half import halved
+
+    comparison = Comparison(checkpoint, which, preprocessing)
+    model = make_graph(checkpoint, which, opset=opset, preprocessing=preprocessing, compact=not half)
+    precision = "fp16" if half else "fp32"
+    if half:
+        model, rows = halved(model, comparison)
+    else:
+        rows = comparison.rows(model.SerializeToString())
+    _judge(rows, precision)
+    onnx.helper.set_model_props(model, _properties(checkpoint, which, precision, preprocessing, rows))
+    onnx.checker.check_model(model, full_check=True)
+    return model, rows
 
 
 def _judge(rows: list[Row], precision: str) -> None:
@@ -92,24 +111,30 @@ def _judge(rows: list[Row], precision: str) -> None:
     most, least = LIMITS[precision]
     difference, agreement = worst(rows)
     raise ParityError(
-        f"ONNX Runtime differs from torch by {difference:.1e} in a probability (at most {most:g} is allowed) "
+        f"ONNX Runtime differs from torch by {difference:.1e} (at most {most:g} is allowed) "
         f"and agrees on {agreement:.3%} of the pixels (at least {least:.1%}), so no file was written; "
         + ("export without --half" if precision == "fp16" else "please report this model"),
         rows,
     )
 
 
+def _refuse_bloat(size: int, weights: int) -> None:
+    if size > _ROOM * weights + (1 << 17):  # the graph itself, which weighs in tiny models only
+        raise PartswapError(f"the graph has {size} bytes for {weights} bytes of weights; that is a bug")
+
+
 def _properties(
-    checkpoint: Checkpoint, precision: str, preprocessing: bool, rows: list[Row]
+    checkpoint: Checkpoint, which: str, precision: str, preprocessing: bool, rows: list[Row]
 ) -> dict[str, str]:
     from partswap import __version__
 
     config = checkpoint.config
+    student = which == "student"
     preparation = {
         "inside_the_graph": preprocessing,
         "layout": "uint8 RGB (B, h, w, 3)" if preprocessing else "float32 RGB (B, 3, h, w), 0..1, normalised",
-        "long_side": config.input_long_side,
-        "multiple": config.multiple,
+        "long_side": config.input_long_side if student else max(config.size),
+        "multiple": config.multiple if student else RENDER_MULTIPLE,
         "padding": "edge pixels repeated at the right and the bottom",
         "mean": list(config.mean),
         "std": list(config.std),
@@ -119,8 +144,9 @@ def _properties(
     properties = {
         "partswap": __version__,
         "name": config.name,
+        "net": which,
         "revision": checkpoint.revision,
-        "key": graph_key(checkpoint),
+        "key": graph_key(checkpoint, which),
         "precision": precision,
     }
     for name, value in (
@@ -130,7 +156,3 @@ def _properties(
     ):
         properties[name] = json.dumps(value, ensure_ascii=False)
     return properties
-
-
-def _bytes_of_weights(model: onnx.ModelProto) -> int:
-    return sum(each.ByteSize() for each in model.graph.initializer)

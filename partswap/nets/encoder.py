@@ -85,8 +85,3 @@ def conv_norm_act(
         nn.BatchNorm2d(outputs),
         nn.ReLU(inplace=True),
     )
-
-
-def upsample_to(x: Tensor, like: Tensor) -> Tensor:
-    """Bilinear (B, C, h, w) -> (B, C, H, W), the size of ``like``."""
-    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)

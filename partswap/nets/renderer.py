@@ -73,7 +73,7 @@ class Renderer(nn.Module):
         """Part maps (B, K + 1, h, w) and codes (B, K, A) -> pictures (B, 3, 2h, 2w), normalised like the
         photos."""
         vectors = self.project(codes) + self.identity  # (B, K, width)
-        vectors = torch.cat([self.background.expand(len(codes), 1, -1).to(vectors.dtype), vectors], 1)
+        vectors = torch.cat([self.background.expand(codes.shape[0], 1, -1).to(vectors.dtype), vectors], 1)
         painted = torch.einsum("bkhw,bkc->bchw", part_map.to(vectors.dtype), vectors)
         y = self.layers(painted)
         return self.finish(F.interpolate(y, scale_factor=2.0, mode="bilinear", align_corners=False))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from partswap.nets.encoder import Encoder, conv_norm_act, upsample_to
+from partswap.nets.encoder import Encoder, conv_norm_act
 
 
 class Fuse(nn.Module):
@@ -20,7 +20,9 @@ class Fuse(nn.Module):
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
         """(B, Cc, h, w) and (B, Cf, 2h, 2w) -> (B, width, 2h, 2w)."""
-        return self.mix(upsample_to(self.top(coarse), fine) + self.lateral(fine))
+        # By a constant, not to the size of `fine`: ONNX Runtime then stays in its fast layout.
+        finer = F.interpolate(self.top(coarse), scale_factor=2.0, mode="bilinear", align_corners=False)
+        return self.mix(finer + self.lateral(fine))
 
 
 class Segmenter(nn.Module):

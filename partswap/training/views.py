@@ -51,7 +51,8 @@ class WarpRange:
         zoom: smallest and largest magnification (log-uniform).
         rotate: largest rotation, degrees.
         shift: largest shift, as a share of half the frame.
-        bend: largest free-form displacement, as a share of half the frame.
+        bend: largest free-form displacement, as a share of half the frame (of what an enlarged view shows of
+            it).
         stretch: largest log ratio between horizontal and vertical scale.
         flip: probability of mirroring.
     """
@@ -102,6 +103,7 @@ def random_grid(
         # Cubic interpolation of a coarse lattice: a smooth free-form deformation, cheaper than a thin-plate
         # spline and alike.
         lattice = uniform((n, 2, 5, 4), -span.bend, span.bend, g)
+        lattice = lattice / zoom.clamp(min=1.0).view(-1, 1, 1, 1)
         grid = grid + F.interpolate(lattice, size=size, mode="bicubic", align_corners=True).permute(
             0, 2, 3, 1
         )

@@ -13,7 +13,7 @@ from partswap.transfer.plan import Names
 from partswap.transfer.record import Clock
 
 if TYPE_CHECKING:
-    from partswap.checkpoint import Checkpoint
+    from partswap.engine import Engine
     from partswap.imaging.load import ImageSource
 
 __all__ = ["transfer"]
@@ -53,20 +53,20 @@ def transfer(
     clock = Clock()
     with clock("segment"):
         first, known = _segmented(source, model)
-        second, checkpoint = _segmented(target, model)
-    return Pair(first, second, known or checkpoint, person, source_person, clock).transfer(parts, to, options)
+        second, engine = _segmented(target, model)
+    return Pair(first, second, known or engine, person, source_person, clock).transfer(parts, to, options)
 
 
 def _segmented(
     photo: ImageSource | LoadedImage | Segmentation,
     model: Model | str | PathLike[str] | None,
-) -> tuple[Segmentation, Checkpoint | None]:
-    """A photo's segmentation, and the checkpoint that made it where it is known."""
+) -> tuple[Segmentation, Engine | None]:
+    """A photo's segmentation, and the engine that made it where it is known."""
     if isinstance(photo, Segmentation):
-        return photo, model.checkpoint if isinstance(model, Model) else None
+        return photo, model.engine if isinstance(model, Model) else None
     if not isinstance(model, Model):
         model = _loaded(None if model is None else fspath(model))
-    return model.segment(photo), model.checkpoint
+    return model.segment(photo), model.engine
 
 
 @lru_cache(maxsize=1)

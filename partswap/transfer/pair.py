@@ -27,7 +27,7 @@ from partswap.transfer.trust import trust
 from partswap.transfer.view import View, crop_person
 
 if TYPE_CHECKING:
-    from partswap.checkpoint import Checkpoint
+    from partswap.engine import Engine
 
 __all__ = ["Options", "Pair", "Transferred", "as_subject"]
 
@@ -87,15 +87,18 @@ class Pair:
         self,
         source: Segmentation,
         target: Segmentation,
-        checkpoint: Checkpoint | None = None,
+        engine: Engine | None = None,
         person: int = 1,
         source_person: int = 1,
         clock: Clock | None = None,
     ) -> None:
-        """Raises UsageError when a photo does not show such a person, or the models have other parts."""
+        """engine: whose renderer may paint what the source hardly shows; None: nothing is painted.
+
+        Raises UsageError when a photo does not show such a person, or the models have other parts.
+        """
         if source.parts != target.parts:
             raise UsageError("source and target were segmented by models with other parts; use one model")
-        self.source, self.target, self.checkpoint = source, target, checkpoint
+        self.source, self.target, self.engine = source, target, engine
         self.clock = clock or Clock()
         self.people = {"person": person, "source_person": source_person}
         with self.clock("segment"):
@@ -165,9 +168,7 @@ class Pair:
         key = tuple(changed.items())
         if key not in self._pictures:
             with self.clock("render"):
-                picture = (
-                    None if self.checkpoint is None else render(self.checkpoint, *self.subjects, changed)
-                )
+                picture = None if self.engine is None else render(self.engine, *self.subjects, changed)
                 size = working_frame(self.subjects[1].photo).content
                 self._pictures[key] = None if picture is None else shrunk(picture.astype(np.float32), size)
         return self._pictures[key]

@@ -24,7 +24,7 @@ def copy(tiny_checkpoint: Path, tmp_path: Path) -> Path:
 
 
 def test_run_gives_probabilities(tiny_checkpoint: Path):
-    engine = open_engine(read_checkpoint(tiny_checkpoint), device="cpu")
+    engine = open_engine(read_checkpoint(tiny_checkpoint), "torch", "cpu")
     assert (engine.name, engine.device) == ("torch", "cpu")
     batch = np.random.default_rng(0).integers(0, 256, (3, 64, 96, 3), np.uint8)
     part_map = engine.run(batch)
@@ -42,19 +42,21 @@ def test_run_is_the_student_on_normalised_pixels(tiny_checkpoint: Path):
     pixels = torch.from_numpy(batch).permute(0, 3, 1, 2) / 255
     with torch.no_grad():
         expected = load_student(checkpoint)((pixels - mean) / std).softmax(1)
-    found = open_engine(checkpoint, device="cpu").run(batch)
+    found = open_engine(checkpoint, "torch", "cpu").run(batch)
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-3)
 
 
 @pytest.mark.parametrize("shape", [(64, 64, 3), (1, 64, 64, 4), (1, 63, 64, 3)])
 def test_run_refuses_other_shapes(tiny_checkpoint: Path, shape):
-    engine = open_engine(read_checkpoint(tiny_checkpoint), device="cpu")
+    engine = open_engine(read_checkpoint(tiny_checkpoint), "torch", "cpu")
     with pytest.raises(ValueError, match="uint8|multiples"):  # noqa: RUF043
         engine.run(np.zeros(shape, np.uint8))
 
 
 def test_the_renderer_is_loaded_or_absent(tiny_checkpoint: Path, copy: Path):
-    assert load_renderer(read_checkpoint(tiny_checkpoint)) is not None
+    found = load_renderer(read_checkpoint(tiny_checkpoint))
+    assert found is not None
+    assert not found.training
     data = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps({**data, "renderer": None}))
     assert load_renderer(read_checkpoint(copy)) is None
@@ -78,7 +80,7 @@ def _change(folder: Path, change) -> None:
 def test_weights_that_do_not_fit_are_named(copy: Path, change, sentence):
     _change(copy, change)
     with pytest.raises(ModelError, match=sentence):
-        open_engine(read_checkpoint(copy), device="cpu")
+        open_engine(read_checkpoint(copy), "torch", "cpu")
 
 
 @pytest.mark.parametrize(
@@ -95,7 +97,7 @@ def test_configurations_that_cannot_be_built(copy: Path, student):
     data = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps({**data, "student": student}))
     with pytest.raises(ModelError):
-        open_engine(read_checkpoint(copy), device="cpu")
+        open_engine(read_checkpoint(copy), "torch", "cpu")
 
 
 def test_unknown_engine(tiny_checkpoint: Path):
@@ -105,9 +107,11 @@ def test_unknown_engine(tiny_checkpoint: Path):
 
 def test_devices(monkeypatch):
     assert pick_device("cpu") == torch.device("cpu")
-    for word in ("gpu", "cpu:1", "cuda:-1", "cuda:x", ""):
+    for word in ("gpu", "cpu:1", "cuda:-1", "cuda:x", "mps:1", ""):
         with pytest.raises(UsageError):
             pick_device(word)
+    with pytest.raises(DeviceError, match="--engine onnx"):
+        pick_device("tensorrt")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(DeviceError, match="cuda is not there"):
         pick_device("cuda")

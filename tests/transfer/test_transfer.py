@@ -238,12 +238,11 @@ def test_a_large_target_changes_nothing_outside(draw):
     assert change(target.image.rgb, result.image).any()
 
 
-def test_a_trace_of_a_part_is_rendered(draw, tiny_checkpoint):
-    from partswap.checkpoint import read_checkpoint
-
+@pytest.mark.parametrize("engine", ["onnx", "torch"])
+def test_a_trace_of_a_part_is_rendered(draw, tiny_checkpoint, engine):
     source, target = draw(seed=1, left_out="leg"), draw(seed=2)
     source.part_map[5] += 0.02 * source.part_map[4]  # a hint of a leg where the hip is
-    pair = Pair(source, target, read_checkpoint(tiny_checkpoint))
+    pair = Pair(source, target, partswap.load(tiny_checkpoint, "cpu", engine).engine)
     result = pair.transfer("leg", None, Options())
     assert result.record["parts"][0]["rendered"] == 1
     assert result.record["missing"] == [{"part": "leg", "from": "source", "filled_by": "renderer"}]

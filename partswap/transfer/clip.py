@@ -80,7 +80,7 @@ class ClipTransfer:
     def _frame(self, target: Segmentation) -> tuple[np.ndarray, list[tuple[str, str]]]:
         """The changed frame uint8 (H, W, 3), and the parts (name, to) that were changed."""
         try:
-            pair = Pair(self.source, target, self.model.checkpoint, self.person, self.source_person)
+            pair = Pair(self.source, target, self.model.engine, self.person, self.source_person)
         except UsageError:
             if self.person == 1:
                 raise

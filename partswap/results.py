@@ -19,13 +19,11 @@ __all__ = ["CLIP_ENDINGS", "KINDS", "Results"]
 KINDS = ("labels", "overlay", "cutouts", "probabilities")
 """What `--what` takes."""
 
-<<<<<<< HEAD
 _LONGEST_NAME = 255  # bytes, on every common file system
-=======
+
 CLIP_ENDINGS = {"labels": ".parts.mkv", "overlay": ".overlay.mp4"}
 """What there is of a clip, and how it is called after the stem."""
 
->>>>>>> folders
 _ENDINGS = {"labels": ".parts.png", "overlay": ".overlay.png", "probabilities": ".probabilities.npz"}
 
 

@@ -90,15 +90,15 @@ class DiscoveryModel(nn.Module):
         """q(pi | x) of normalised photos (B, 3, H, W)."""
         return self.teacher.shape_encoder(x)
 
-    def parameter_groups(self, rate: float) -> list[dict[str, object]]:
-        """Pretrained weights learn at a fifth of the rate of the rest; the critic is not among them (it plays
-        against the encoder)."""
-        pretrained = list(self.teacher.shape_encoder.encoder.parameters())
-        known = {id(p) for p in pretrained}
+    def parameter_groups(self, rate: float, pretrained: bool = True) -> list[dict[str, object]]:
+        """Pretrained weights learn at a fifth of the rate of the rest, random ones like the rest; the critic
+        is not among them (it plays against the encoder)."""
+        encoder = list(self.teacher.shape_encoder.encoder.parameters())
+        known = {id(p) for p in encoder}
         rest = [
             p for module in (self.teacher, self.renderer) for p in module.parameters() if id(p) not in known
         ]
-        return [{"params": pretrained, "lr": rate / 5}, {"params": rest, "lr": rate}]
+        return [{"params": encoder, "lr": rate / 5 if pretrained else rate}, {"params": rest, "lr": rate}]
 
 
 class _EvenPull(torch.autograd.Function):

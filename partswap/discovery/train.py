@@ -57,7 +57,7 @@ def discovery_stage(run: Run, model: DiscoveryModel) -> tuple[Stage, MovingAvera
             model.renderer.layers,
         ):
             module.compile()
-    optimizers = [adamw(model.parameter_groups(options.rate), options.rate)]
+    optimizers = [adamw(model.parameter_groups(options.rate, run.weights is not None), options.rate)]
     if terms.has("adversarial"):
         optimizers.append(adamw([{"params": list(model.critic.parameters())}], 3e-4))
 

@@ -34,7 +34,7 @@ def test_one_photo(segment, photo: Path):
     assert outcome.code == 0, outcome.err
     assert outcome.out == ""
     assert "tiny" in outcome.err
-    assert "on cpu (torch)" in outcome.err
+    assert "on cpu (onnx)" in outcome.err
     assert below(Path()) == ["photo.overlay.png", "photo.parts.png"]
     with Image.open("photo.parts.png") as labels:
         assert labels.mode == "P"

@@ -113,7 +113,7 @@ class ClipWriter:
             raise PartswapError(f"{self._target}: the clip could not be written whole; is the disk full?")
 
     def _open(self, frame: np.ndarray) -> None:
-        cv2 = opencv()
+        cv2 = _quiet_opencv()
         self._size = (frame.shape[0], frame.shape[1])
         size = tuple(side + side % 2 for side in self._size[::-1])
         code = cv2.VideoWriter_fourcc(*_CODECS[self._path.suffix.lower()])

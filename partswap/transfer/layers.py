@@ -151,8 +151,8 @@ def part_layers(
     patch, cleaned = _patch(source, ids[0], chosen, factor, float(max(s.max() for s in scales)), seed)
     layers = []
     for (_, weight, here, mirrored), one, scale in zip(parts, fields, scales, strict=True):
-        shown = _shown(cleaned, patch, one, here, mirrored)
-        layers.append(Layer(name, weight, patch, one, scale[..., None], views[1], None, shown))
+        seen = _shown(cleaned, patch, one, here, mirrored)
+        layers.append(Layer(name, weight, patch, one, scale[..., None], views[1], None, seen))
     return layers
 
 

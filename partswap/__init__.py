@@ -9,6 +9,7 @@ chest = parts.mask("chest")                # bool (H, W), at the photo's own siz
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["Model", "Segmentation", "__version__", "load", "segment", "transfer"]
+
+# ONNX Runtime (1.31 for one) sends what it does to its maker, and writes a file where temporary files go;
+# only this variable, before it is imported, stops all of it. Photos are private, and so is what runs on them.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # Where each public name lives: nothing is imported (numpy, torch) before it is asked for, or `--help` would
 # be slow.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-__all__ = ["DeviceError", "ImageError", "ModelError", "PartswapError", "UsageError"]
+__all__ = ["DeviceError", "ImageError", "ModelError", "PartswapError", "UsageError", "printable"]
 
 
 class PartswapError(Exception):
@@ -40,3 +40,10 @@ class DeviceError(PartswapError):
     """The device or provider that was asked for is not on this machine."""
 
     exit_code: ClassVar[int] = 2
+
+
+def printable(text: object) -> str:
+    """A sentence as one line that a terminal shows and does not obey: file names may hold line breaks, escape
+    sequences, and bytes that are no text."""
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+    return "".join(shown)

@@ -15,15 +15,19 @@ from pathlib import Path
 
 from partswap.errors import UsageError
 from partswap.imaging.load import list_images
+from partswap.imaging.opening import read_bounded
 
-__all__ = ["Input", "collect_inputs", "refuse_clashes"]
+__all__ = ["CLIP_SUFFIXES", "Input", "collect_inputs", "refuse_clashes"]
+
+CLIP_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp"})
+"""Lower-case file name endings that are taken for clips; folders are searched for photos only."""
 
 _GLOB_SIGNS = ("*", "?", "[")
 
 
 @dataclass(frozen=True)
 class Input:
-    """One photo to work on.
+    """One photo or clip to work on.
 
     path: where it lies; None is standard input. stem: what its results are called, relative to the output
     folder and without an ending: `sub/photo`.
@@ -37,9 +41,14 @@ class Input:
         """What messages call it."""
         return "-" if self.path is None else str(self.path)
 
+    @property
+    def is_clip(self) -> bool:
+        """Whether its name is that of a clip."""
+        return self.path is not None and self.path.suffix.lower() in CLIP_SUFFIXES
+
     def read(self) -> Path | bytes:
         """Something that `load_image` takes."""
-        return sys.stdin.buffer.read() if self.path is None else self.path
+        return read_bounded(sys.stdin.buffer, "standard input") if self.path is None else self.path
 
 
 def collect_inputs(words: Sequence[str], made: Collection[str] = ()) -> list[Input]:
@@ -89,10 +98,10 @@ def _expand(word: str, made: Collection[str]) -> list[Input]:
         if sys.stdin is None or sys.stdin.isatty():
             raise UsageError("- reads a photo from standard input, which is a terminal; pipe a file into it")
         return [Input(None, Path("stdin"))]
-    path = Path(word).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(word))
+    if os.path.isdir(path):
         return _below(path, list_images(path), made, f"the folder {word} holds no photos")
-    if not path.exists() and any(sign in word for sign in _GLOB_SIGNS):
+    if not os.path.lexists(path) and any(sign in word for sign in _GLOB_SIGNS):
         pattern = os.path.expanduser(word)
         files = sorted(Path(match) for match in glob.glob(pattern, recursive=True) if os.path.isfile(match))
         return _below(_fixed_part(Path(pattern)), files, made, f"nothing matches {word}")

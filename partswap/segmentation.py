@@ -16,6 +16,7 @@ import numpy as np
 
 from partswap.checkpoint import Checkpoint, read_checkpoint, resolve_model
 from partswap.engine import Engine, open_engine
+from partswap.errors import ModelError
 from partswap.imaging import Frame, LoadedImage, fit, load_image
 from partswap.imaging.rle import label_runs
 from partswap.parts import Parts
@@ -23,7 +24,7 @@ from partswap.parts import Parts
 if TYPE_CHECKING:
     from partswap.imaging.load import ImageSource
 
-__all__ = ["Model", "Segmentation", "load", "segment"]
+__all__ = ["Model", "Prepared", "Segmentation", "load", "segment"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,14 @@ class Segmentation:
     parts: Parts
     ids: tuple[int, ...]
     source: dict[str, str]
+
+    def __post_init__(self) -> None:
+        """Raises ModelError where the net gave NaN: finite weights can still be too large to compute with."""
+        if not np.isfinite(self.part_map).all():
+            raise ModelError(
+                f"the model {self.source.get('model')} gives no numbers for {self.image.name}; "
+                "its weights or its config.json are damaged"
+            )
 
     @cached_property
     def labels(self) -> np.ndarray:
@@ -68,12 +77,16 @@ class Segmentation:
         """The summed probability of these parts: float32 (H, W), 0..1. No part at all means all of them."""
         return self.frame.channel(self.part_map, self.parts.parse(parts) if parts else self.ids)
 
-    def overlay(self) -> np.ndarray:
-        """The photo with tinted parts and a legend: uint8 (H, W, 3)."""
+    def overlay(self, of_clip: bool = False) -> np.ndarray:
+        """The photo with tinted parts and a legend: uint8 (H, W, 3).
+
+        of_clip: the legend stands still from frame to frame, with every part that is kept.
+        """
         from partswap.imaging.draw import overlay
 
-        names = {part.id: part.name for part in self.parts}
-        return overlay(self.image.rgb, self.labels, names, {part.id: part.color for part in self.parts})
+        names = {part.id: part.name for part in self.parts if part.id in self.ids}
+        colors = {part.id: part.color for part in self.parts}
+        return overlay(self.image.rgb, self.labels, names, colors, still=of_clip)
 
     def cutout(self, *parts: str | int) -> np.ndarray:
         """These parts cut out of the photo: uint8 (H, W, 4), RGBA, colour zero where alpha is zero.
@@ -120,6 +133,16 @@ class Segmentation:
         return {"width": width, "height": height, **self.source, "parts": parts}
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A photo on its way to the net. pixels: uint8 (h, w, 3), the net's input; `frame` says how it shows the
+    photo."""
+
+    image: LoadedImage
+    pixels: np.ndarray
+    frame: Frame
+
+
 class Model:
     """A checkpoint that is loaded and ready to run; `partswap.load` makes one."""
 
@@ -133,15 +156,14 @@ class Model:
 
     @property
     def source(self) -> dict[str, str]:
-        """What runs, for records: device, engine, with ONNX Runtime its providers, model (its name) and
-        revision (of its weights)."""
+        """What runs, for records: device, engine, with ONNX Runtime its providers, model (its name), revision
+        (of its weights), and for a model from the hub also hub (`owner/name`) and commit."""
         providers = ",".join(self.engine.providers)
         return {
             "device": self.engine.device,
             "engine": self.engine.name,
             **({"providers": providers} if providers else {}),
-            "model": self.checkpoint.config.name,
-            "revision": self.checkpoint.revision,
+            **self.checkpoint.identity,
         }
 
     def segment(self, image: ImageSource | LoadedImage) -> Segmentation:
@@ -150,28 +172,43 @@ class Model:
 
         Raises ImageError for what cannot be read.
         """
+        prepared = self.prepare(image)
+        return self.found(prepared, self.engine.run(prepared.pixels[None])[0])
+
+    def prepare(self, image: ImageSource | LoadedImage) -> Prepared:
+        """Read a photo and scale it for the net; raises as `segment`."""
         loaded = image if isinstance(image, LoadedImage) else load_image(image)
         config = self.checkpoint.config
         pixels, frame = fit(loaded.rgb, config.input_long_side, config.multiple)
-        part_map = self.engine.run(pixels[None])[0]
+        return Prepared(loaded, pixels, frame)
+
+    def found(self, prepared: Prepared, part_map: np.ndarray) -> Segmentation:
+        """What the net's part map float32 (K+1, h, w) says about a photo."""
         ids = tuple(range(1, len(self.parts) + 1))
-        return Segmentation(loaded, part_map, frame, self.parts, ids, self.source)
+        return Segmentation(prepared.image, part_map, prepared.frame, self.parts, ids, self.source)
 
     def segment_many(self, images: Iterable[ImageSource | LoadedImage]) -> Iterator[Segmentation]:
-        """Segment photos one after another, as they are asked for, so that memory does not grow with their
-        number."""
-        for image in images:
-            yield self.segment(image)
+        """Segment photos in threads ahead of the one that is asked for, in their order.
+
+        Only a few are in memory at a time, however many there are. Raises as `segment`, when the photo's turn
+        comes; the photos after it are not reached.
+        """
+        from partswap.pipeline import segmented
+
+        for _, outcome in segmented(self, images, lambda image: image, lambda _, found: found):
+            yield outcome.result()
 
 
-def load(model: str | PathLike[str] | None = None, device: str = "auto", engine: str = "auto") -> Model:
+def load(
+    model: str | PathLike[str] | None = None, device: str = "auto", engine: str = "auto", quiet: bool = False
+) -> Model:
     """Load a model: None for the embedded one, a folder, an embedded name, or a hub id
     `owner/name[@revision]`.
 
-    device: auto, cpu, cuda, cuda:N, tensorrt or mps. engine: auto, onnx or torch. Raises ModelError,
-    DeviceError or UsageError.
+    device: auto, cpu, cuda, cuda:N, tensorrt or mps. engine: auto, onnx or torch. quiet: no progress on
+    stderr while a model is downloaded. Raises ModelError, DeviceError or UsageError.
     """
-    checkpoint = read_checkpoint(resolve_model(model))
+    checkpoint = read_checkpoint(resolve_model(model, quiet))
     return Model(checkpoint, open_engine(checkpoint, engine, device))
 
 

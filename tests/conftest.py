@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -74,6 +77,25 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parts = Parts.default(6).renamed({1: "chest", 2: "chest", 3: "arm"})
     write_checkpoint(folder, config, parts, tensors, "# tiny: random weights, for tests only\n")
     return folder
+
+
+@pytest.fixture
+def hub() -> Iterator[Any]:
+    """A hub on loopback: `checkpoint/hub_server.py`."""
+    rules = _neighbour("checkpoint/card_rules.py")
+    with _neighbour("checkpoint/hub_server.py").running_hub(rules.card_errors) as running:
+        yield running
+
+
+def _neighbour(path: str) -> ModuleType:
+    """A module of the tests' own: they are imported by path, so they cannot import a neighbour."""
+    file = Path(__file__).parent / path
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[file.stem] = importlib.util.module_from_spec(spec)  # its dataclasses look there
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from partswap.imaging.rle import decode_rle
 
 @pytest.fixture(scope="module")
 def model(tiny_checkpoint: Path) -> partswap.Model:
-    return partswap.load(tiny_checkpoint, device="cpu")
+    return partswap.load(tiny_checkpoint, device="cpu", engine="torch")
 
 
 @pytest.fixture

@@ -9,14 +9,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from partswap.benchmark import clothing
 from partswap.benchmark.evaluate import Photo
 from partswap.errors import ImageError, PartswapError, UsageError
-from partswap.imaging.load import list_images, load_image, load_mask
-
-_LABEL_MODES = ("L", "P")
+from partswap.imaging.load import list_images, load_image, load_label_map, load_mask
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class Classes:
         """
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UsageError(f"the classes cannot be read from {path}: {error}") from error
         names = data.get(group) if isinstance(data, dict) else None
         if not isinstance(names, list) or len(names) < 2 or not all(isinstance(name, str) for name in names):
@@ -143,14 +140,9 @@ def _listed(path: Path, names: list[str]) -> list[str]:
 def read_label(path: Path) -> NDArray[np.uint8]:
     """A label map uint8 (H, W) from an 8-bit grey or palette image, value = class. Raises ImageError."""
     try:
-        with Image.open(path) as image:
-            if image.mode not in _LABEL_MODES:
-                raise ImageError(
-                    f"{path} is no label map: its pixels are {image.mode}, needed is 8-bit grey or palette"
-                )
-            return np.array(image, np.uint8)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ImageError(f"the label map {path} cannot be read: {error}") from error
+        return load_label_map(path)
+    except ImageError as error:
+        raise ImageError(f"the label map cannot be read: {error}") from error
 
 
 def read_photo(entry: Entry, classes: Classes) -> Photo:

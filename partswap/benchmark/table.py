@@ -22,12 +22,13 @@ def render(report: dict[str, Any]) -> RenderableType:
     """What the command prints: data and rules, a row per segmentation and mapping, then framing and leak."""
     # With dozens of clothing classes a column each fits no terminal; the JSON has them all.
     classes = report["classes"][1:] if len(report["classes"]) <= _MANY else []
-    table = Table(title=_title(report), title_justify="left", title_style="bold", pad_edge=False)
+    # Text, not str: names from a file or a folder must not be taken for rich's markup
+    table = Table(title=Text(_title(report)), title_justify="left", title_style="bold", pad_edge=False)
     table.add_column("segmentation", overflow="fold", min_width=14)
     table.add_column("K", justify="right")
     table.add_column("mapping", overflow="fold")
     for name in [*classes, "overall", "foreground", "NMI", "ARI"]:
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(Text(name), justify="right", no_wrap=True)
     for name, scores in _segmentations(report):
         _add_rows(table, name, scores, classes, full=name == "partswap")
         table.add_section()

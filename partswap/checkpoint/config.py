@@ -20,7 +20,10 @@ FORMAT = 1
 # checkpoint.
 _BACKBONE = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_MAX_SIDE = 4096
+# Training makes at most 1280; the net's work grows with the square, and at 4096 it takes minutes on a CPU.
+_MAX_SIDE = 1536
+_MAX_MULTIPLE = 256
+_STRIDE = 32  # of every encoder: partswap.nets.encoder.MULTIPLE, which cannot be had without torch
 _MAX_HYPER = 4096  # no width or code length of ours comes near; a claim above it only means to eat memory
 
 
@@ -51,11 +54,18 @@ class Config:
         _require(isinstance(self.name, str) and _NAME.fullmatch(self.name), "name", self.name)
         _require(_whole(self.parts, 1, MAX_PARTS), "parts", self.parts)
         _require(len(self.size) == 2 and all(_whole(s, 8, _MAX_SIDE) for s in self.size), "size", self.size)
-        _require(_whole(self.multiple, 1, 256), "multiple", self.multiple)
+        _require(
+            _whole(self.multiple, _STRIDE, _MAX_MULTIPLE) and self.multiple % _STRIDE == 0,
+            "multiple",
+            self.multiple,
+        )
         _require(_whole(self.input_long_side, 16, _MAX_SIDE), "input_long_side", self.input_long_side)
         _require(self.input_long_side >= self.multiple, "input_long_side", self.input_long_side)
-        _require(len(self.mean) == 3 and all(_real(m) for m in self.mean), "mean", self.mean)
-        _require(len(self.std) == 3 and all(_real(s) and s > 0 for s in self.std), "std", self.std)
+        # of values in 0..1; what float32 rounds to zero or to infinity would make every pixel NaN
+        _require(
+            len(self.mean) == 3 and all(_real(m) and abs(m) <= 100 for m in self.mean), "mean", self.mean
+        )
+        _require(len(self.std) == 3 and all(_real(s) and 1e-3 <= s <= 100 for s in self.std), "std", self.std)
         _require(isinstance(self.training, Mapping), "training", self.training)
         _check_net("student", self.student, self.parts)
         if self.renderer is not None:

@@ -1,5 +1,5 @@
 """A checkpoint: a folder with `config.json`, `parts.json`, `model.safetensors`, `README.md`, optionally
-`model.onnx`.
+`verification.json` and `model.onnx`.
 
 Only JSON and safetensors are ever read, always under the fixed names above, so nothing that a checkpoint says
 can name a file, and no code of its author runs.
@@ -7,6 +7,7 @@ can name a file, and no code of its author runs.
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -21,12 +22,17 @@ from partswap.checkpoint.files import (
     CARD_FILE,
     CONFIG_FILE,
     PARTS_FILE,
+    REQUIRED,
+    VERIFICATION_FILE,
     WEIGHTS_FILE,
     check_weights,
+    pickles_among,
     read_json,
     sha256,
 )
+from partswap.checkpoint.hub_id import HubId, origin
 from partswap.errors import ModelError, PartswapError, UsageError
+from partswap.imaging.save import atomic_write, is_left_over
 from partswap.parts import Parts
 
 if TYPE_CHECKING:
@@ -34,8 +40,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Checkpoint", "read_checkpoint", "write_checkpoint", "write_parts"]
 
-_KNOWN_FILES = {CONFIG_FILE, PARTS_FILE, WEIGHTS_FILE, CARD_FILE, "model.onnx", "renderer.onnx"}
-_PICKLES = {".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle"}
+_KNOWN_FILES = {*REQUIRED, CARD_FILE, VERIFICATION_FILE, "model.onnx", "renderer.onnx"}
+_ASIDE = "checkpoint"  # an older folder's name while a new one takes its place
+_NETS = ("student.", "renderer.")
 
 
 @dataclass(frozen=True)
@@ -55,11 +62,25 @@ class Checkpoint:
     def weights(self) -> Path:
         return self.path / WEIGHTS_FILE
 
+    @property
+    def hub(self) -> HubId | None:
+        """The repository and commit that the checkpoint was downloaded from; None for one that was not."""
+        return origin(self.path)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What names the model in records: model (its name), revision (of its weights), and for one from the
+        hub also hub (`owner/name`) and commit."""
+        named = {"model": self.config.name, "revision": self.revision}
+        hub = self.hub
+        return named if hub is None else {**named, "hub": hub.repo, "commit": str(hub.revision)}
+
     def tensors(self, prefix: str = "") -> dict[str, Tensor]:
         """The tensors whose names begin with `prefix` (`"student."`, `"renderer."`), without it; floats as
         float32.
 
-        Raises ModelError for a damaged file, and names the tensors that hold NaN or infinite values.
+        Raises ModelError for a damaged file or one with tensors of no net, and names the tensors that hold
+        NaN or infinite values.
         """
         import torch
         from safetensors import SafetensorError, safe_open
@@ -67,12 +88,16 @@ class Checkpoint:
         tensors: dict[str, Tensor] = {}
         try:
             with safe_open(self.weights, framework="pt", device="cpu") as file:
-                for key in file.keys():  # noqa: SIM118  (safe_open is no mapping)
+                names = list(file.keys())
+                for key in names:
                     if key.startswith(prefix):
                         tensor = file.get_tensor(key)
                         tensors[key[len(prefix) :]] = tensor.float() if tensor.is_floating_point() else tensor
         except (SafetensorError, OSError, ValueError) as error:
             raise ModelError(f"{self.weights} is damaged ({str(error)[:120]}); fetch it again") from error
+        foreign = [name for name in names if not name.startswith(_NETS)]
+        if foreign:
+            raise ModelError(f"{self.weights} holds tensors of no net of ours: {_some(foreign)}")
         bad = [name for name, t in tensors.items() if t.is_floating_point() and not torch.isfinite(t).all()]
         if bad:
             raise ModelError(f"{self.weights} holds NaN or infinite values in {_some(bad)}")
@@ -82,18 +107,30 @@ class Checkpoint:
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """The checkpoint in folder `path`; everything but the tensors' values is checked. Raises ModelError."""
     folder = Path(path)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise ModelError(f"there is no checkpoint folder at {folder}")
+    try:
+        _look_over(folder)
+    except OSError as error:
+        raise ModelError(f"cannot read {folder}: {error.strerror or error}; check its permissions") from error
+    return _read(folder)
+
+
+def _look_over(folder: Path) -> None:
+    """ModelError unless all files that a checkpoint needs are there."""
     if not (folder / WEIGHTS_FILE).is_file():
-        pickles = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in _PICKLES)
+        pickles = pickles_among(entry.name for entry in folder.iterdir())
         if pickles:
             raise ModelError(
                 f"{folder} holds {_some(pickles)} but no {WEIGHTS_FILE}; "
                 "pickled weights can run code, so partswap reads only safetensors"
             )
-    missing = [name for name in (CONFIG_FILE, PARTS_FILE, WEIGHTS_FILE) if not (folder / name).is_file()]
+    missing = [name for name in REQUIRED if not (folder / name).is_file()]
     if missing:
         raise ModelError(f"{folder} is not a partswap checkpoint: it lacks {', '.join(missing)}")
+
+
+def _read(folder: Path) -> Checkpoint:
     try:
         config = Config.from_json(read_json(folder / CONFIG_FILE))
         parts = Parts.from_json(read_json(folder / PARTS_FILE))
@@ -129,8 +166,7 @@ def write_checkpoint(
     if len(parts) != config.parts:
         raise ModelError(f"the configuration speaks of {config.parts} parts, but {len(parts)} are listed")
     target.parent.mkdir(parents=True, exist_ok=True)
-    for left_over in target.parent.glob(f".{target.name}.new-*"):  # of a run that was killed while it wrote
-        shutil.rmtree(left_over, ignore_errors=True)
+    _tidy_up(target)
     staged = Path(tempfile.mkdtemp(prefix=f".{target.name}.new-", dir=target.parent))
     try:
         _write_files(staged, config, parts, tensors, card)
@@ -150,16 +186,8 @@ def write_parts(path: str | os.PathLike[str], parts: Parts) -> None:
         raise ModelError(
             f"{checkpoint.path} has {checkpoint.config.parts} parts, so {len(parts)} cannot be named"
         )
-    staged = checkpoint.path / f".{PARTS_FILE}.new-{os.getpid()}"
-    try:
-        _write_bytes(staged, _json_bytes(parts.to_json()))
-        os.replace(staged, checkpoint.path / PARTS_FILE)
-    except OSError as error:
-        raise PartswapError(
-            f"cannot write {checkpoint.path / PARTS_FILE}: {error.strerror or error}"
-        ) from error
-    finally:
-        staged.unlink(missing_ok=True)
+    with atomic_write(checkpoint.path / PARTS_FILE) as staged:
+        staged.write_bytes(_json_bytes(parts.to_json()))
 
 
 def _check_target(target: Path, overwrite: bool) -> None:
@@ -167,7 +195,7 @@ def _check_target(target: Path, overwrite: bool) -> None:
         return
     if not target.is_dir():
         raise UsageError(f"{target} is a file; a checkpoint is a folder, so choose another name")
-    entries = {entry.name for entry in target.iterdir()}
+    entries = {entry.name for entry in target.iterdir() if not is_left_over(entry)}
     if entries and not overwrite:
         raise UsageError(
             f"{target} exists already; choose another folder, or allow it to be replaced with --overwrite"
@@ -175,6 +203,17 @@ def _check_target(target: Path, overwrite: bool) -> None:
     foreign = sorted(entries - _KNOWN_FILES)
     if foreign:
         raise UsageError(f"{target} holds more than a checkpoint ({_some(foreign)}), so it is not replaced")
+
+
+def _tidy_up(target: Path) -> None:
+    """What runs left that were killed while they wrote: their new folder is thrown away; the old one, if it
+    had stepped aside already, comes back."""
+    for staged in target.parent.glob(f".{glob.escape(target.name)}.new-*"):
+        shutil.rmtree(staged, ignore_errors=True)
+    for aside in target.parent.glob(f".{glob.escape(target.name)}.old-*"):
+        if (aside / _ASIDE).is_dir() and not target.exists():
+            os.rename(aside / _ASIDE, target)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _write_files(
@@ -220,11 +259,11 @@ def _swap(staged: Path, target: Path) -> None:
         return
     aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.old-", dir=target.parent))
     try:
-        os.rename(target, aside / "checkpoint")
+        os.rename(target, aside / _ASIDE)
         try:
             os.rename(staged, target)
         except BaseException:
-            os.rename(aside / "checkpoint", target)
+            os.rename(aside / _ASIDE, target)
             raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from partswap.checkpoint.files import CONFIG_FILE
+from partswap.checkpoint.hub_id import parse_hub_id
 from partswap.errors import ModelError
 
 __all__ = ["DEFAULT_MODEL", "embedded_models", "is_embedded", "resolve_model"]
@@ -33,11 +34,12 @@ def is_embedded(path: Path) -> bool:
     return any(os.path.realpath(path) == os.path.realpath(known) for known in embedded_models().values())
 
 
-def resolve_model(model: str | os.PathLike[str] | None = None) -> Path:
+def resolve_model(model: str | os.PathLike[str] | None = None, quiet: bool = False) -> Path:
     """The checkpoint folder for a folder, the name of an embedded model, or a hub id `owner/name[@revision]`.
 
-    None is the embedded default. A folder that `partswap train` made (its checkpoint is in `checkpoint/`)
-    will do. A hub id is downloaded, or taken from the cache. Raises ModelError with what was looked for.
+    None is the embedded default. A folder that `partswap train` made (its checkpoint is in `model/`)
+    will do. A hub id is taken from the cache, or downloaded, with progress on stderr unless `quiet`. Raises
+    ModelError with what was looked for.
     """
     text = DEFAULT_MODEL if model is None else os.fspath(model)
     if not text or "\0" in text:
@@ -49,18 +51,17 @@ def resolve_model(model: str | os.PathLike[str] | None = None) -> Path:
         raise ModelError(
             "the embedded model is missing from this installation; reinstall it, or give --model a folder"
         )
-    folder = Path(text).expanduser()
-    if model is None or (text in embedded and not (folder / CONFIG_FILE).is_file()):
+    folder = Path(os.path.expanduser(text))
+    if model is None or (text in embedded and not os.path.isfile(folder / CONFIG_FILE)):
         return embedded[text]
-    if folder.is_dir():
-        nested = folder / "checkpoint"
-        return nested if not (folder / CONFIG_FILE).exists() and (nested / CONFIG_FILE).is_file() else folder
-    if folder.exists():
+    if os.path.isdir(folder):
+        nested = folder / "model"
+        bare = not os.path.exists(folder / CONFIG_FILE)
+        return nested if bare and os.path.isfile(nested / CONFIG_FILE) else folder
+    if os.path.exists(folder):
         raise ModelError(
             f"{text} is a file; a model is a folder with config.json, parts.json and model.safetensors"
         )
-
-    from partswap.checkpoint.hub import download, parse_hub_id
 
     hub_id = parse_hub_id(text)
     if hub_id is None:
@@ -69,4 +70,6 @@ def resolve_model(model: str | os.PathLike[str] | None = None) -> Path:
             f"there is no model {text[:200]!r}: no such folder, no such embedded model (there is: {names}), "
             "and it is not a hub id like owner/name or owner/name@revision"
         )
-    return download(hub_id)
+    from partswap.checkpoint.hub import fetch
+
+    return fetch(hub_id, quiet)

@@ -6,8 +6,11 @@ the words that `--help` shows for the others are kept in the table here.
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -16,7 +19,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from partswap.errors import PartswapError
+from partswap.errors import PartswapError, printable
 
 __all__ = ["COMMANDS", "Command", "build_app", "main"]
 
@@ -50,6 +53,7 @@ COMMANDS = {
         "transfer", "transfer_command", "Carry the look of chosen parts from photo to photo."
     ),
     "evaluate": Command("evaluate", "evaluate_command", "Score a model against labelled photos."),
+    "models": Command("models", "models_app", "List, pull, push and verify models; the Hugging Face Hub."),
     "export-onnx": Command(
         "export_onnx", "export_onnx_command", "Write the model as an ONNX file, checked against torch."
     ),
@@ -64,11 +68,24 @@ class _Group(TyperGroup):
         try:
             return super().invoke(ctx)
         except PartswapError as error:
-            print(f"error: {error}", file=sys.stderr)
-            raise typer.Exit(error.exit_code) from error
+            raise _said(str(error), error.exit_code) from error
+        except MemoryError as error:
+            raise _said(
+                "there is not enough memory for this; close other programs or take a smaller photo"
+            ) from error
+        except OSError as error:  # what no command foresaw: a folder that may not be entered, a full disk
+            if error.errno == errno.EPIPE:  # who reads stdout has enough
+                raise
+            where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+            raise _said(f"{where}{error.strerror or error}; check the place and its permissions") from error
         except KeyboardInterrupt as error:
             print("interrupted: files that were written already are whole", file=sys.stderr)
             raise typer.Exit(130) from error
+
+
+def _said(sentence: str, exit_code: int = 1) -> typer.Exit:
+    print(f"error: {printable(sentence)}", file=sys.stderr)
+    return typer.Exit(exit_code)
 
 
 def build_app(command: str | None = None) -> typer.Typer:
@@ -95,9 +112,22 @@ def build_app(command: str | None = None) -> typer.Typer:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line (`sys.argv` by default); always ends in SystemExit."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _prepare_streams()
+    if not sys.warnoptions:  # warnings are for programmers; what a person must know is said in words
+        warnings.simplefilter("ignore")
     completing = any(name.startswith("_PARTSWAP_COMPLETE") for name in os.environ)
     command = "*" if completing else next((word for word in words if not word.startswith("-")), None)
     build_app(command)(args=words, prog_name="partswap")
+
+
+def _prepare_streams() -> None:
+    """Names of files may hold bytes that are no text: they are written as escapes, which JSON reads back, and
+    never stop the program. Data in a pipe or a file is UTF-8 on every system."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+        sys.stdout.reconfigure(encoding="utf-8")
 
 
 def _load(entry: Command) -> Callable[..., Any] | typer.Typer:

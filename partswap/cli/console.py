@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
+
+from partswap.errors import printable
 
 __all__ = ["Voice"]
 
@@ -33,9 +35,15 @@ class Voice:
         if self.verbose:
             self._print(sentence)
 
-    def track(self, items: Sequence[Item], title: str, unit: str = "images") -> Iterator[Item]:
-        """The items, with a bar that shows how many are done, how fast, and for how long still."""
-        if not self.bar or len(items) < 2 or not sys.stderr.isatty():
+    def track(
+        self, items: Iterable[Item], title: str, unit: str = "images", total: int | None = None
+    ) -> Iterator[Item]:
+        """The items, with a bar that shows how many are done, how fast, and for how long still.
+
+        total: how many there will be, where they have no length.
+        """
+        total = len(items) if isinstance(items, Sized) else total
+        if not self.bar or total == 1 or not sys.stderr.isatty():
             yield from items
             return
         from rich import progress
@@ -51,7 +59,7 @@ class Voice:
         # stdout is not redirected: it carries data, and rich would move that to stderr
         console = Console(stderr=True)
         with progress.Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
-            task = bar.add_task(title, total=len(items), rate="")
+            task = bar.add_task(title, total=total, rate="")
             start = time.monotonic()
             for done, item in enumerate(items):
                 yield item
@@ -60,4 +68,4 @@ class Voice:
 
     def _print(self, text: str) -> None:
         # Under a running bar rich redirects sys.stderr, so that lines appear above it.
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from partswap.cli.console import Voice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -70,7 +71,7 @@ def evaluate_command(
     report, failed = _report(
         entries,
         _classes(classes, group, coarse, entries),
-        model={"model": model, "device": device, "engine": engine},
+        model={"model": model, "device": device, "engine": engine, "quiet": quiet},
         options={"seed": seed, "framing": framing, "leak": leak},
         quiet=quiet,
     )
@@ -110,7 +111,7 @@ def _report(
 
     def skip(entry: Entry, error: PartswapError) -> None:
         failed.append(entry.name)
-        print(f"error: {error}", file=sys.stderr)
+        Voice(quiet).error(error)
 
     photos = _with_progress(read_photos(entries, classes, skip), len(entries), quiet, failed)
     first = next(photos, None)
@@ -131,8 +132,8 @@ def _report(
         **options,
     )
     about = {
+        **loaded.checkpoint.identity,
         "model": str(loaded.checkpoint.path),
-        "revision": loaded.checkpoint.revision,
         "engine": loaded.engine.name,
         "device": loaded.engine.device,
     }

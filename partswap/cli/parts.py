@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -57,7 +58,7 @@ def show_command(
     refuse_existing(out, overwrite)
     photos = collect_inputs(images, made=(".parts.png", ".overlay.png"))
     chosen = [photos[i * len(photos) // min(count, len(photos))] for i in range(min(count, len(photos)))]
-    loaded = load(model, device, engine)
+    loaded = load(model, device, engine, quiet)
     voice = Voice(quiet)
     failed: list[Input] = []
     found = _segmented(loaded, chosen, voice, failed)
@@ -117,7 +118,7 @@ def name_command(
     by_hand = _parse_names(names or [])
     if not by_hand and labels is None:
         raise UsageError("nothing to name: write ID=NAME, such as 3=chest, or give --labels DIR --images DIR")
-    path = resolve_model(model)
+    path = resolve_model(model, quiet)
     writing = bool(by_hand) or apply
     if writing:
         _refuse_shared(path, model)
@@ -163,7 +164,7 @@ def _refuse_shared(path: Path, model: str | None) -> None:
             f"the model {path.name} came with partswap and is not changed in place; copy it first: "
             f"cp -r {path} my-{path.name}   and then give --model my-{path.name}"
         )
-    if model is None or not Path(model).expanduser().is_dir():
+    if model is None or not os.path.isdir(os.path.expanduser(model)):
         raise UsageError(
             f"{model} lies in the hub's cache and is not changed in place; copy it first: "
             f"cp -rL {path} my-model   and then give --model my-model"
@@ -196,7 +197,7 @@ def _propose(
         raise UsageError("--labels needs --classes FILE too: a JSON file with the name of each pixel value")
     photos = read_photos(voice.track(entries, "naming"), named, lambda entry, error: voice.error(error))
     try:
-        return propose_names(load(model, device, engine), photos, named.names, named.ignore)
+        return propose_names(load(model, device, engine, voice.quiet), photos, named.names, named.ignore)
     except ValueError as error:
         raise UsageError(f"none of the photos in {images} could be used: {error}") from error
 

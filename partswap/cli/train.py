@@ -45,6 +45,15 @@ def train_command(
     size: Annotated[
         str, typer.Option("--size", metavar="HxW", help="Training frame; rounded up to multiples of 32.")
     ] = "256x192",
+    view_size: Annotated[
+        str | None,
+        typer.Option(
+            "--view-size",
+            metavar="HxW",
+            help="About the size of the views in distillation. Default: --size.",
+            show_default=False,
+        ),
+    ] = None,
     backbone: Annotated[
         str, typer.Option("--backbone", metavar="NAME", help="A timm encoder.")
     ] = "tf_efficientnet_lite0",
@@ -104,6 +113,10 @@ def train_command(
             show_default=False,
         ),
     ] = None,
+    regroup: Annotated[
+        bool,
+        typer.Option("--regroup", help="With --refine: discover the parts again, in what the model sees."),
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     device: Annotated[
         str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:1.")
@@ -135,9 +148,12 @@ def train_command(
     them. Stopping it in any way loses at most what --save-every allows: the same command with --resume goes
     on.
     """
+    from partswap.errors import UsageError
     from partswap.training.options import TrainOptions, parse_size
     from partswap.training.train import train
 
+    if regroup and refine_model is None:
+        raise UsageError("--regroup discovers the parts of a finished model again; name it with --refine.")
     options = TrainOptions(
         data=data,
         out=out,
@@ -155,6 +171,8 @@ def train_command(
         batch=batch,
         rate=rate,
         mirror=mirror,
+        view_size=None if view_size is None else parse_size(view_size),
+        regroup=regroup,
         row=terms,
         without=tuple(t.strip() for t in without.split(",") if t.strip()),
         resume=resume,

@@ -13,6 +13,7 @@ from partswap.discovery.terms import Terms
 from partswap.discovery.warm_start import Anchors
 from partswap.nets.disentangler import Critic, PartDecoder, ShapeCode, ShapeEncoder
 from partswap.nets.encoder import Encoder
+from partswap.nets.folding import fold_batch_norms
 from partswap.nets.renderer import Renderer
 
 CODE_CHANNELS = 32
@@ -34,9 +35,15 @@ class FrozenFeatures(nn.Module):
         """Batch statistics stay those of pretraining, whatever the rest of the model does."""
         return super().train(False)
 
+    def settle(self, precision: torch.dtype) -> FrozenFeatures:
+        """Once its weights are in place: fold the batch normalisations into the convolutions, and keep what
+        the run computes with. It looks at every photo three times a step, and neither would ever change."""
+        fold_batch_norms(self.encoder, torch.zeros(1, 3, 64, 64))
+        return self.requires_grad_(False).to(precision)
+
     def forward(self, x: Tensor) -> list[Tensor]:
         """Normalised photos (B, 3, H, W) -> features at strides 2 to 16."""
-        return self.encoder(x)
+        return self.encoder(x.to(next(self.parameters()).dtype))
 
     @staticmethod
     def stack(levels: list[Tensor]) -> Tensor:
@@ -83,15 +90,15 @@ class DiscoveryModel(nn.Module):
         """q(pi | x) of normalised photos (B, 3, H, W)."""
         return self.teacher.shape_encoder(x)
 
-    def parameter_groups(self, rate: float) -> list[dict[str, object]]:
-        """Pretrained weights learn at a fifth of the rate of the rest; the critic is not among them (it plays
-        against the encoder)."""
-        pretrained = list(self.teacher.shape_encoder.encoder.parameters())
-        known = {id(p) for p in pretrained}
+    def parameter_groups(self, rate: float, pretrained: bool = True) -> list[dict[str, object]]:
+        """Pretrained weights learn at a fifth of the rate of the rest, random ones like the rest; the critic
+        is not among them (it plays against the encoder)."""
+        encoder = list(self.teacher.shape_encoder.encoder.parameters())
+        known = {id(p) for p in encoder}
         rest = [
             p for module in (self.teacher, self.renderer) for p in module.parameters() if id(p) not in known
         ]
-        return [{"params": pretrained, "lr": rate / 5}, {"params": rest, "lr": rate}]
+        return [{"params": encoder, "lr": rate / 5 if pretrained else rate}, {"params": rest, "lr": rate}]
 
 
 class _EvenPull(torch.autograd.Function):

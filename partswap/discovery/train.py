@@ -25,6 +25,7 @@ def new_model(run: Run) -> DiscoveryModel:
     model = DiscoveryModel(options.backbone, options.parts, terms)
     load_into(model.teacher.shape_encoder.encoder, run.weights)
     load_into(model.frozen.encoder, run.weights)
+    model.frozen.settle(run.runner.precision)
     return model.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
@@ -56,7 +57,7 @@ def discovery_stage(run: Run, model: DiscoveryModel) -> tuple[Stage, MovingAvera
             model.renderer.layers,
         ):
             module.compile()
-    optimizers = [adamw(model.parameter_groups(options.rate), options.rate)]
+    optimizers = [adamw(model.parameter_groups(options.rate, run.weights is not None), options.rate)]
     if terms.has("adversarial"):
         optimizers.append(adamw([{"params": list(model.critic.parameters())}], 3e-4))
 

@@ -17,28 +17,44 @@ RESTARTS = 6
 
 
 def foreground_frame(mask: Tensor, mirror: bool) -> Tensor:
-    """Place of each cell in the foreground's own frame.
+    """Place of each cell in the foreground's own frame, which leans as the foreground does.
 
     Args:
         mask: (B, 1, h, w) in [0, 1]; mirror: fold left onto right, so that mirror images share parts.
 
     Returns:
-        float32 (B, 2, h, w): height (0 top of the foreground, 1 bottom) and distance from its vertical axis,
-        both in foreground heights. Moments, not extremes, define the frame, so that one stray pixel does not
-        move it.
+        float32 (B, 2, h, w): height along the foreground's axis (0 its upper end, 1 its lower end) and
+            distance from that axis, both in foreground heights. Moments, not extremes, define the frame, so
+            that one stray pixel does not move it.
     """
-    b, _, h, w = mask.shape
+    _, _, h, w = mask.shape
     weight = mask / (mask.sum((2, 3), keepdim=True) + 1e-6)
     ys = torch.arange(h, device=mask.device, dtype=torch.float32).view(1, 1, h, 1)
     xs = torch.arange(w, device=mask.device, dtype=torch.float32).view(1, 1, 1, w)
-    rows = weight.sum(3, keepdim=True).cumsum(2)  # cumulative mass from the top
-    low = (rows < 0.01).float().sum(2, keepdim=True)
-    high = (rows < 0.99).float().sum(2, keepdim=True)
-    height = (high - low).clamp(min=1.0)
-    cx = (weight * xs).sum((2, 3), keepdim=True)
-    v = ((ys - low) / height).expand(b, 1, h, w)
-    u = ((xs - cx) / height).expand(b, 1, h, w)
-    return torch.cat([v, u.abs() if mirror else u], 1)
+
+    def mean(x: Tensor) -> Tensor:
+        return (weight * x).sum((2, 3), keepdim=True)
+
+    y, x = ys - mean(ys), xs - mean(xs)
+    yy, xx, xy = mean(y * y), mean(x * x), mean(x * y)
+    # The axis is the direction of largest spread, named by its angle from the vertical (within a quarter
+    # turn). A foreground about as wide as it is tall has no axis worth following: it counts as upright.
+    lean = torch.hypot(2 * xy, yy - xx)
+    angle = 0.5 * torch.atan2(2 * xy, yy - xx) * (2 * lean / (yy + xx + 1e-6)).clamp(max=1.0)
+    along = y * angle.cos() + x * angle.sin()
+    across = x * angle.cos() - y * angle.sin()
+    order = along.flatten(1).argsort(1)
+    mass = weight.flatten(1).gather(1, order).cumsum(1)  # of the cells up to each height
+    sorted_along = along.flatten(1).gather(1, order)
+
+    def quantile(share: float) -> Tensor:
+        at = (mass < share).sum(1, keepdim=True).clamp(max=mass.shape[1] - 1)
+        return sorted_along.gather(1, at).view(-1, 1, 1, 1)
+
+    low = quantile(0.01)
+    height = (quantile(0.99) - low).clamp(min=1.0)
+    u = across / height
+    return torch.cat([(along - low) / height, u.abs() if mirror else u], 1)
 
 
 class Anchors(nn.Module):
@@ -58,6 +74,7 @@ class Anchors(nn.Module):
         place_weight: tuple[float, float] = (4.0, 8.0),
     ) -> None:
         super().__init__()
+        keep = min(keep, channels)
         self.feature_weight = feature_weight
         self.register_buffer("place_weight", torch.tensor(place_weight).view(1, 2, 1, 1))
         self.register_buffer("mean", torch.zeros(channels))

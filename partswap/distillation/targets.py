@@ -76,6 +76,26 @@ def _confidence(posterior: Tensor, mask: Tensor) -> Tensor:
     return (best * mask).sum((1, 2, 3)) / (mask.sum((1, 2, 3)) + 1e-6)
 
 
+def _best_turn(
+    predict: Callable[[Tensor], Tensor], photo: Tensor, mask: Tensor, scale: float, precision: torch.dtype
+) -> Tensor:
+    """The turn of TURNS at which the teacher is surest of each photo, in degrees: (n,)."""
+    multiple = 32
+    h, w = (max(multiple, round(s * scale / multiple) * multiple) for s in photo.shape[-2:])
+    small = F.interpolate(photo, size=(h, w), mode="bilinear", antialias=True) if scale < 1 else photo
+    size = (h // STRIDE, w // STRIDE)
+    mask = F.interpolate(mask, size=size, mode="area")
+    best = torch.full((len(photo),), -1.0, device=photo.device)
+    degrees = torch.zeros_like(best)
+    for angle in TURNS:
+        grid = _turn_grid(angle, len(photo), (h, w), photo.device)
+        posterior, _ = _through(predict, small, grid, size, precision)
+        sure = _confidence(posterior, mask) - (TURN_MARGIN if angle else 0.0)
+        degrees = torch.where(sure > best, torch.full_like(degrees, angle), degrees)
+        best = torch.maximum(best, sure)
+    return degrees
+
+
 @torch.no_grad()
 def part_targets(
     predict: Callable[[Tensor], Tensor],
@@ -85,6 +105,7 @@ def part_targets(
     views: int = 8,
     mirror: bool = True,
     turn: bool = True,
+    turn_at: float = 1.0,
     precision: torch.dtype = torch.float32,
     batch: int = 32,
     report: Callable[[int, int], None] | None = None,
@@ -94,7 +115,8 @@ def part_targets(
     Args:
         predict: normalised photos (n, 3, H, W) -> posteriors (n, K, h, w), without background.
         views: how many random warps are averaged; mirror: mirror images share parts, so average over them
-            too; turn: offer the photo turned first, and keep the turn the teacher is surest of.
+            too; turn: offer the photo turned first, and keep the turn the teacher is surest of; turn_at: at
+            which scale it is offered.
 
     Returns:
         uint8 (N, K, H/4, W/4), 255 = certain; each pixel sums to about 255.
@@ -109,14 +131,11 @@ def part_targets(
         mask = F.interpolate(photos.masks[start : start + batch].float() / 255, size=size, mode="area")
         n = len(photo)
         upright = _turn_grid(0.0, n, (h, w), photo.device)
-        best = torch.full((n,), -1.0, device=photo.device)
-        for degrees in TURNS if turn else ():
-            grid = _turn_grid(degrees, n, (h, w), photo.device)
-            posterior, _ = _through(predict, photo, grid, size, precision)
-            sure = _confidence(posterior, mask) - (TURN_MARGIN if degrees else 0.0)
-            better = sure > best
-            best = torch.where(better, sure, best)
-            upright = torch.where(better.view(-1, 1, 1, 1), grid, upright)
+        if turn:
+            degrees = _best_turn(predict, photo, mask, turn_at, precision)
+            for angle in TURNS[1:]:
+                grid = _turn_grid(angle, n, (h, w), photo.device)
+                upright = torch.where((degrees == angle).view(-1, 1, 1, 1), grid, upright)
         total = photo.new_zeros(())
         weight = photo.new_full((), 1e-4)
         for _ in range(views):

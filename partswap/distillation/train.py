@@ -81,14 +81,15 @@ def _targets(run: Run, model: DiscoveryModel, student: Segmenter | None, number:
     )
 
 
-def _parameter_groups(student: Segmenter, rate: float) -> list[dict[str, object]]:
-    """Pretrained weights learn slowly. The head learns fast: it has few inputs, and its first task, to know
-    background from the rest by several logits, took hundreds of steps at the common rate."""
+def _parameter_groups(student: Segmenter, rate: float, pretrained: bool) -> list[dict[str, object]]:
+    """Pretrained weights learn slowly, random ones like the rest. The head learns fast: it has few inputs,
+    and its first task, to know background from the rest by several logits, took hundreds of steps at the
+    common rate."""
     head = list(student.head.parameters())
     known = {id(p) for p in (*head, *student.encoder.parameters())}
     rest = [p for p in student.parameters() if id(p) not in known]
     return [
-        {"params": list(student.encoder.parameters()), "lr": rate / 5},
+        {"params": list(student.encoder.parameters()), "lr": rate / 5 if pretrained else rate},
         {"params": rest, "lr": rate},
         {"params": head, "lr": rate * 5},
     ]
@@ -99,8 +100,8 @@ def distill_round(run: Run, student: Segmenter, targets: Tensor, number: int, st
     average = MovingAverage(student)
     if options.compile:
         student.compile(dynamic=False)
-    groups = _parameter_groups(student, options.rate)
-    sizes = view_sizes(options.size)
+    groups = _parameter_groups(student, options.rate, options.pretrained != "none")
+    sizes = view_sizes(options.view_size or options.size)
 
     def step(index: Tensor, g: torch.Generator, share: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         size = sizes[int(torch.randint(len(sizes), (1,), generator=_on_cpu(g)))]

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from partswap.engine.batch import RENDER_MULTIPLE
 from partswap.engine.loading import load_renderer, load_student
 from partswap.errors import PartswapError, UsageError
-from partswap.export.folding import fold_batch_norms
 from partswap.export.storage import store_compactly
+from partswap.nets.folding import fold_batch_norms
 from partswap.nets.pipelines import Paint, Segment
 
 if TYPE_CHECKING:

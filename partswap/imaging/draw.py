@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from partswap.imaging.legend import Color, Entry, draw_legend, font
+from partswap.imaging.opencv import opencv
 
 __all__ = ["Color", "colorize", "overlay", "palette", "sheet"]
 
@@ -104,6 +105,8 @@ def overlay(
     names: Mapping[int, str],
     colors: Mapping[int, Color],
     alpha: float = 0.55,
+    *,
+    still: bool = False,
 ) -> np.ndarray:
     """Lay part colours over a photo, with thin borders and a legend of the names that occur in it.
 
@@ -115,6 +118,7 @@ def overlay(
         colors: colour by id; a missing one comes from ``palette``. The legend shows the colour of a name's
             lowest id.
         alpha: strength of the tint, 0 (photo) .. 1 (flat colour).
+        still: show a legend of all names, in a fixed corner: in a clip it would jump about otherwise.
 
     Returns:
         uint8 ``(H, W, 3)``, a new array. Background pixels keep the photo's values, but for the legend.
@@ -133,7 +137,13 @@ def overlay(
         table[part] = color
     groups, group_names = _grouped(names)
     out = _tinted(rgb, labels, table, groups, alpha)
-    draw_legend(out, _entries(labels, groups, group_names, table), labels > 0)
+    if still:
+        shown = np.array(sorted(names), np.uint8)
+        draw_legend(
+            out, _entries(shown[:, None], groups, group_names, table), np.zeros_like(labels, np.bool_)
+        )
+    else:
+        draw_legend(out, _entries(labels, groups, group_names, table), labels > 0)
     return out
 
 
@@ -158,10 +168,13 @@ def _entries(
 
 
 def _histogram(labels: np.ndarray) -> np.ndarray:
-    """Count each label, int64 (256,), row by row: NumPy widens what it counts to 8 bytes a pixel."""
+    """Count each label, int64 (256,), in strips, since OpenCV counts in float32."""
+    cv2 = opencv()
     counts = np.zeros(256, np.int64)
-    for row in labels:
-        counts += np.bincount(row, minlength=256)
+    rows = max(1, _STRIP_PIXELS // labels.shape[1])
+    for top in range(0, len(labels), rows):
+        strip = np.ascontiguousarray(labels[top : top + rows])
+        counts += cv2.calcHist([strip], [0], None, [256], [0, 256]).ravel().astype(np.int64)
     return counts
 
 
@@ -171,22 +184,28 @@ def _tinted(
     """Blend colours and borders into a copy of the photo, in strips to save memory."""
     height, width = labels.shape
     line = max(1, round(max(height, width) / 500))
-    rims = (table + (255 - table) * _BORDER_WHITE) * _BORDER_STRENGTH
-    tints = table * alpha
-    out = np.empty_like(rgb)
+    rims = (table + (255 - table) * _BORDER_WHITE) * _BORDER_STRENGTH if alpha > 0 else 0 * table
+    # by 2 * part + whether it is its rim: what is added, and how much of the photo is kept
+    added = np.stack([table * alpha, rims], axis=1).reshape(-1, 3)
+    kept = np.array([1 - alpha, 1 - _BORDER_STRENGTH if alpha > 0 else 1] * 256, np.float32)
+    grey = _GREYED * min(1.0, 2 * alpha)
+    greyed = (1 - grey) * np.eye(3, dtype=np.float32) + grey * _LUMA.T
+    cv2 = opencv()  # NumPy's product would wake the threads of its BLAS for every strip
+    out = rgb.copy()
     rows = max(1, _STRIP_PIXELS // width)
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
         above, below = max(0, top - line), min(height, bottom + line)  # borders look over the edge of a strip
         border = _borders(groups[labels[above:below]], line)[top - above : bottom - above]
-        out[top:bottom] = rgb[top:bottom]
-        inside = labels[top:bottom] > 0
-        part, rim = labels[top:bottom][inside], border[inside][:, None]
-        photo = rgb[top:bottom][inside].astype(np.float32)
-        photo += (photo @ _LUMA - photo) * (_GREYED * min(1.0, 2 * alpha))
-        kept = np.where(rim, 1 - _BORDER_STRENGTH, 1 - alpha) if alpha > 0 else np.ones_like(rim, np.float32)
-        added = np.where(rim, rims[part], tints[part]) if alpha > 0 else np.float32(0)
-        out[top:bottom][inside] = np.clip(np.rint(photo * kept + added), 0, 255)
+        inside = np.flatnonzero(labels[top:bottom])
+        if inside.size == 0:
+            continue
+        which = labels[top:bottom].ravel()[inside].astype(np.intp) * 2 + border.ravel()[inside]
+        flat = out[top:bottom].reshape(-1, 3)
+        photo = cv2.transform(flat[inside].astype(np.float32)[:, None], greyed)[:, 0]
+        photo *= kept[which, None]
+        photo += added[which]
+        flat[inside] = np.clip(np.rint(photo, out=photo), 0, 255)
     return out
 
 

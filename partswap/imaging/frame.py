@@ -20,6 +20,9 @@ __all__ = ["Frame", "fit"]
 _STRIP_BYTES = (
     2 << 20
 )  # of one strip of all channels: small enough to stay in the cache between the passes over it
+_BAND_ROWS = 9  # of the part map that a band of labels covers: a lower one shows fewer parts, but costs calls
+_BAND_CHANNELS = 4  # that such a band usually has left
+_ROUNDING = 1e-5  # far more than interpolating probabilities in float32 can be off
 
 
 @dataclass(frozen=True)
@@ -70,9 +73,20 @@ class Frame:
         """
         if not 1 <= len(part_map) <= 256:
             raise ValueError(f"a label map holds 1..256 channels, not {len(part_map)}")
+        content = self._content_of(part_map)
+        height, width = self.photo
+        above, below, weight = _taps(height, content.shape[1])
+        rows = min(_STRIP_BYTES // (4 * _BAND_CHANNELS * width), _BAND_ROWS * height // content.shape[1])
+        rows = max(1, rows)
         out = np.empty(self.photo, np.uint8)
-        for top, strip in self.undo(part_map):
-            _argmax(strip, out[top : top + strip.shape[1]])
+        for top in range(0, height, rows):
+            span = slice(top, min(top + rows, height))
+            ids = _contenders(content[:, above[span.start] : below[span.stop - 1] + 1])
+            if len(ids) == 1:
+                out[span] = ids[0]
+                continue
+            strip = _widened(_between(content[ids], above[span], below[span], weight[span]), width)
+            out[span] = ids[_argmax(strip)]
         return out
 
     def channel(self, part_map: np.ndarray, ids: Sequence[int]) -> np.ndarray:
@@ -184,12 +198,26 @@ def _widened(strip: np.ndarray, width: int) -> np.ndarray:
     return flat.reshape(channels, rows, width)
 
 
-def _argmax(strip: np.ndarray, out: np.ndarray) -> None:
-    """Write the arg max of (C, rows, W) into out, uint8 (rows, W); NumPy's own is several times slower."""
+def _contenders(band: np.ndarray) -> np.ndarray:
+    """The channels that may win somewhere in a band (C, rows, w) of the part map, uint8, ascending.
+
+    Interpolated values lie between those of the pixels around: between two columns, a channel whose largest
+    value there is below another's smallest cannot win.
+    """
+    high, low = band.max(axis=1), band.min(axis=1)
+    if band.shape[2] > 1:
+        high = np.maximum(high[:, :-1], high[:, 1:])
+        low = np.minimum(low[:, :-1], low[:, 1:])
+    return np.flatnonzero((high >= low.max(axis=0) - _ROUNDING).any(axis=1)).astype(np.uint8)
+
+
+def _argmax(strip: np.ndarray) -> np.ndarray:
+    """The arg max of (C, rows, W) as uint8 (rows, W); NumPy's own is several times slower."""
     best = strip[0].copy()
     larger = np.empty(best.shape, np.bool_)
-    out[:] = 0
+    out = np.zeros(best.shape, np.uint8)
     for index in range(1, len(strip)):
         np.greater(strip[index], best, out=larger)
         np.maximum(best, strip[index], out=best)
         np.copyto(out, np.uint8(index), where=larger)
+    return out

@@ -7,36 +7,31 @@ cannot be settled is an ``ImageError`` that names the file.
 
 from __future__ import annotations
 
-import functools
-import io
 import os
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from partswap.errors import ImageError, UsageError
 from partswap.imaging.modes import has_alpha, has_grey_palette, to_8_bits, to_rgb
+from partswap.imaging.opening import MAX_PIXELS, ImageSource, check_size, opened
 
-__all__ = ["MAX_PIXELS", "SUFFIXES", "ImageSource", "LoadedImage", "list_images", "load_image", "load_mask"]
-
-MAX_PIXELS = 200_000_000
-"""Largest photo that is decoded, in pixels; anything larger is taken for a decompression bomb."""
-
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000")
-"""Pillow's names of the formats that are opened; none runs code (as EPS does) or reads other files."""
+__all__ = [
+    "MAX_PIXELS",
+    "SUFFIXES",
+    "ImageSource",
+    "LoadedImage",
+    "list_images",
+    "load_image",
+    "load_label_map",
+    "load_mask",
+]
 
 _ENDINGS = "jpg jpeg jpe jfif mpo png apng webp avif bmp dib tif tiff gif ppm pgm pbm pnm jp2 j2k"
 SUFFIXES = frozenset(f".{ending}" for ending in _ENDINGS.split())
 """Lower-case file name endings that ``list_images`` takes for photos."""
-
-ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -48,7 +43,6 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_pillow_limit_lock = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +82,7 @@ def load_image(source: ImageSource, *, max_pixels: int | None = None) -> LoadedI
     ceiling = MAX_PIXELS if max_pixels is None else max_pixels
     if isinstance(source, np.ndarray):
         return _from_array(source, ceiling)
-    with _opened(source, ceiling) as (image, name):
+    with opened(source, ceiling) as (image, name):
         image = _decoded(image, name)
         rgb, alpha, icc = to_rgb(image, name)
         return LoadedImage(rgb=rgb, alpha=alpha, icc=icc, format=image.format, name=name)
@@ -113,6 +107,20 @@ def load_mask(path: ImageSource, size: tuple[int, int] | None = None) -> np.ndar
     return mask
 
 
+def load_label_map(path: ImageSource) -> np.ndarray:
+    """Read a label map: uint8 ``(H, W)``, the values of an 8-bit grey or palette picture as they are stored.
+
+    Raises:
+        ImageError: as ``load_image``, and for pictures of any other mode.
+    """
+    with opened(path, MAX_PIXELS) as (image, name):
+        if image.mode not in ("L", "P"):
+            raise ImageError(
+                f"{name}: is no label map: its pixels are {image.mode}, not 8-bit grey or palette"
+            )
+        return np.array(_decoded(image, name), np.uint8)
+
+
 def list_images(path: str | os.PathLike[str], recursive: bool = True) -> list[Path]:
     """List the photos in a folder, sorted by path; a path to a file is listed as itself.
 
@@ -124,114 +132,36 @@ def list_images(path: str | os.PathLike[str], recursive: bool = True) -> list[Pa
         UsageError: there is no such file or folder, or the folder cannot be read.
     """
     root = Path(path)
-    if root.is_file():
+    if os.path.isfile(root):
         return [root]
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise UsageError(f"{root}: no such file or folder; check the path")
     found: list[Path] = []
-    for folder, folders, files in os.walk(root, onerror=_refuse_folder):
-        folders[:] = [name for name in folders if recursive and not name.startswith(".")]
-        found += [Path(folder, name) for name in files if _is_photo(name)]
+    folders = [str(root)]
+    while folders:  # not os.walk, which calls itself for every level, and trees can be deeper than Python
+        for entry in _entries(folders.pop()):
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                folders += [entry.path] if recursive else []
+            elif Path(entry.name).suffix.lower() in SUFFIXES and not _is_linked_folder(entry):
+                found.append(Path(entry.path))
     return sorted(found)
 
 
-def _is_photo(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+def _is_linked_folder(entry: os.DirEntry[str]) -> bool:
+    return entry.is_symlink() and os.path.isdir(entry.path)
 
 
-def _refuse_folder(error: OSError) -> None:
-    raise UsageError(f"{error.filename}: the folder could not be read ({error.strerror})") from error
-
-
-# ---------------------------------------------------------------- opening
-
-
-@contextmanager
-def _opened(source: ImageSource, ceiling: int) -> Iterator[tuple[Image.Image, str]]:
-    """Yield the undecoded Pillow image and its name; closes what was opened here and only that."""
-    if isinstance(source, Image.Image):
-        name = str(getattr(source, "filename", "") or "<image>")
-        _check_size(source.width, source.height, ceiling, name)
-        yield source, name
-        return
-    if isinstance(source, bytes | bytearray | memoryview):
-        stream, name = io.BytesIO(source), "<bytes>"
-    elif isinstance(source, str | os.PathLike):
-        stream, name = _open_path(Path(source)), str(source)
-    elif hasattr(source, "read"):
-        stream, name = io.BytesIO(source.read()), "<stream>"
-    else:
-        raise ImageError(
-            f"a {type(source).__name__} is not an image; "
-            "give a path, bytes, a binary stream, a Pillow image or a uint8 array"
-        )
-    with stream, _identified(stream, name, ceiling) as image:
-        _check_size(image.width, image.height, ceiling, name)
-        yield image, name
-
-
-def _open_path(path: Path) -> io.BytesIO:
-    """Open a file; the return type is what Pillow needs of it: ``read``, ``seek``, ``tell``."""
+def _entries(folder: str) -> list[os.DirEntry[str]]:
     try:
-        if path.is_dir():
-            raise ImageError(f"{path}: is a folder, not an image")
-        if path.is_fifo():  # a pipe (`<(command)` in a shell) cannot seek, which decoders need
-            return io.BytesIO(path.read_bytes())
-        return open(path, "rb")  # type: ignore[return-value]
-    except FileNotFoundError as error:
-        raise ImageError(f"{path}: no such file; check the path") from error
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
-        reason = getattr(error, "strerror", None) or error
-        raise ImageError(f"{path}: the file could not be opened ({reason})") from error
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        raise UsageError(f"{folder}: the folder could not be read ({error.strerror})") from error
 
 
-def _identified(stream: io.BytesIO, name: str, ceiling: int) -> Image.Image:
-    # Pillow's own ceiling is a global below ours, and the host program's: it is moved for this call only
-    with _pillow_limit_lock, warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", Image.DecompressionBombWarning
-        )  # ours is an error, raised by the caller
-        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, ceiling
-        try:
-            return Image.open(stream, formats=_formats())
-        except Image.DecompressionBombError as error:
-            raise ImageError(_too_large(name, ceiling)) from error
-        except UnidentifiedImageError as error:
-            raise ImageError(_not_an_image(stream, name)) from error
-        except Exception as error:  # decoders meet hostile bytes here, and raise whatever comes to hand
-            raise ImageError(f"{name}: the file is damaged and could not be read ({error})") from error
-        finally:
-            Image.MAX_IMAGE_PIXELS = before
-
-
-@functools.cache
-def _formats() -> tuple[str, ...]:
-    Image.init()
-    return tuple(form for form in FORMATS if form in Image.OPEN)  # Pillow may be built without some of them
-
-
-def _not_an_image(stream: io.BytesIO, name: str) -> str:
-    stream.seek(0)
-    head = stream.read(16)
-    if not head:
-        return f"{name}: the file is empty"
-    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"heim", b"heis"):
-        return f"{name}: HEIC photos are not supported; save it as JPEG or PNG first"
-    return (
-        f"{name}: not an image, or damaged at its start "
-        "(formats read: JPEG, PNG, WebP, AVIF, TIFF, BMP, GIF, PPM, JPEG 2000)"
-    )
-
-
-def _check_size(width: int, height: int, ceiling: int, name: str) -> None:
-    if width < 1 or height < 1:
-        raise ImageError(f"{name}: the image is empty ({width} x {height} pixels)")
-    if width * height > ceiling:
-        raise ImageError(_too_large(name, ceiling, f" ({width} x {height})"))
-
-
-def _too_large(name: str, ceiling: int, size: str = "") -> str:
-    return f"{name}: the image{size} has more than the {ceiling:,} pixels allowed; make it smaller first"
+# ---------------------------------------------------------------- decoding
 
 
 def _decoded(image: Image.Image, name: str) -> Image.Image:
@@ -276,7 +206,7 @@ def _from_array(array: np.ndarray, ceiling: int) -> LoadedImage:
         raise ImageError(
             f"an array of shape {array.shape} is not one image; give (H, W), (H, W, 3) or (H, W, 4)"
         )
-    _check_size(array.shape[1], array.shape[0], ceiling, name)
+    check_size(array.shape[1], array.shape[0], ceiling, name)
     grey = array.shape[2] < 3
     rgb = np.repeat(array[:, :, :1], 3, axis=2) if grey else np.array(array[:, :, :3], order="C")
     alpha = np.array(array[:, :, -1], order="C") if array.shape[2] in (2, 4) else None
@@ -285,7 +215,7 @@ def _from_array(array: np.ndarray, ceiling: int) -> LoadedImage:
 
 def _mask_values(source: ImageSource) -> np.ndarray:
     if not isinstance(source, np.ndarray):
-        with _opened(source, MAX_PIXELS) as (image, name):
+        with opened(source, MAX_PIXELS) as (image, name):
             image = _decoded(image, name)
             if image.mode == "P" and not has_alpha(image) and not has_grey_palette(image):
                 return np.where(np.asarray(image) > 0, 255, 0).astype(np.uint8)

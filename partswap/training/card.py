@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
+from partswap.checkpoint.card import Score, build_card
 from partswap.checkpoint.config import Config
+from partswap.discovery.step import normalise
+from partswap.training.data import PhotoSet
 from partswap.training.options import TrainOptions
 
 
@@ -33,21 +38,40 @@ def training_record(
     }
 
 
-def write_card(config: Config) -> str:
-    """A model card (Markdown with Hub metadata) for a fresh checkpoint."""
+@torch.no_grad()
+def mirror_agreement(student: nn.Module, photos: PhotoSet, most: int = 64) -> Score:
+    """The one score that needs no labels: of the foreground, the share of pixels (mean over at most `most`
+    training photos) that keep their part when the photo is mirrored."""
+    student.eval()
+    device = next(student.parameters()).device
+    rows = torch.linspace(0, len(photos) - 1, min(most, len(photos)), device=device).long()
+    shares = []
+    for chunk in rows.split(8):
+        x = normalise(photos.images[chunk].float() / 255)
+        labels, mirrored = student(x).argmax(1), student(x.flip(3)).argmax(1).flip(2)
+        inside = labels > 0
+        same = ((labels == mirrored) & inside).sum((1, 2)) / inside.sum((1, 2)).clamp(min=1)
+        shares += same[inside.any(2).any(1)].tolist()
+    value = sum(shares) / len(shares) if shares else 0.0
+    return Score(
+        "mirror_agreement", "foreground pixels that keep their part under mirroring", round(value, 3)
+    )
+
+
+def write_card(config: Config, scores: Sequence[Score] = ()) -> str:
+    """A model card (Markdown with Hub metadata) for a fresh checkpoint; its licence is for its maker to
+    choose."""
     record = config.training
     masks = "given with the photos" if record.get("masks") else "estimated from the photos themselves"
-    return f"""---
-library_name: partswap
-pipeline_tag: image-segmentation
-tags: [part-discovery, unsupervised]
----
-
-# {config.name}
+    text = f"""# {config.name}
 
 {config.parts} parts, discovered without labels in {record.get("photos")} photos by `partswap train`.
 
 - Foreground masks: {masks}. Encoder: `{config.student["backbone"]}`, pretrained: {record.get("pretrained")}.
 - Training frame {config.size[0]}x{config.size[1]}, seed {record.get("seed")}, {record.get("hardware")}.
 - Parts have numbers until somebody names them: `partswap parts show`, then `partswap parts name`.
+- Before you share it: write its licence above (`license:`), and scores on labelled photos with
+  `partswap evaluate --out FILE` and `partswap models card`.
 """
+    dataset = f"its own {record.get('photos')} training photos"
+    return build_card(config.name, text, scores=scores, dataset=dataset)

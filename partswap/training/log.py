@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from partswap.errors import UsageError
+from partswap.errors import UsageError, printable
 
 
 class RunLog:
@@ -33,6 +33,7 @@ class RunLog:
             ) from error
         self.folder = folder
         self.console = Console(stderr=True, quiet=quiet)
+        _end_last_line(folder / "log.jsonl")
         self._file = (folder / "log.jsonl").open("a", encoding="utf-8")
         self._board = _tensorboard(folder)
         self._bar = Progress(
@@ -61,7 +62,7 @@ class RunLog:
 
     def say(self, words: str) -> None:
         """A line on stderr."""
-        self.console.print(words, markup=False, highlight=False)
+        self.console.print(printable(words), markup=False, highlight=False)
 
     def stage(self, name: str) -> None:
         """A new bar."""
@@ -85,6 +86,15 @@ class RunLog:
         if self._board is not None:
             for key, value in values.items():
                 self._board.add_scalar(f"{stage}/{key}", value, step)
+
+
+def _end_last_line(path: Path) -> None:
+    """Take away the half line that a run leaves which is killed while it writes."""
+    if not path.exists():
+        return
+    with path.open("r+b") as file:
+        whole = file.read()
+        file.truncate(whole.rfind(b"\n") + 1)
 
 
 def _tensorboard(folder: Path) -> Any | None:

@@ -46,6 +46,11 @@ class Budget:
     steps: int | None = None
     seconds: float | None = None
 
+    def part(self, share: float) -> Budget:
+        """A share of this budget, at least a step."""
+        steps = None if self.steps is None else max(1, round(self.steps * share))
+        return Budget(steps, None if self.seconds is None else self.seconds * share)
+
     def share(self, progress: Progress) -> float:
         """How much of the stage is done, in [0, 1]."""
         if self.steps is not None:

@@ -24,6 +24,8 @@ class TrainOptions:
         size: (H, W) of the training frame, multiples of 32; steps: of discovery; distill_steps: of each round
             of distillation.
         minutes: a time budget instead of steps; rounds: of distillation, each learning from the one before.
+        view_size: (H, W) about which the views of distillation have, multiples of 32; None: as ``size``.
+        regroup: for a refined model, discover its parts again first.
         row, without: terms of the objective (see partswap.discovery.terms).
         save_seconds: at most this much of a run is lost when it is killed.
     """
@@ -44,6 +46,8 @@ class TrainOptions:
     batch: int = 64
     rate: float = 1.5e-3
     mirror: bool = True
+    view_size: tuple[int, int] | None = None
+    regroup: bool = False
     row: str = "full"
     without: tuple[str, ...] = field(default=())
     resume: bool = False
@@ -60,10 +64,11 @@ class TrainOptions:
         """Raises UsageError for values that cannot work."""
         if not 2 <= self.parts <= 64:
             raise UsageError(f"--parts must be between 2 and 64, not {self.parts}.")
-        if any(s % 32 or not 64 <= s <= 1024 for s in self.size):
-            raise UsageError(
-                f"--size must be two multiples of 32 between 64 and 1024, not {self.size[0]}x{self.size[1]}."
-            )
+        for name, size in (("--size", self.size), ("--view-size", self.view_size or self.size)):
+            if any(s % 32 or not 64 <= s <= 1024 for s in size):
+                raise UsageError(
+                    f"{name} must be two multiples of 32 between 64 and 1024, not {size[0]}x{size[1]}."
+                )
         counts = (self.steps, self.distill_steps, self.batch, self.rounds)
         amounts = (self.rate, self.save_seconds, 1.0 if self.minutes is None else self.minutes)
         if min(counts) < 1 or not all(0 < a < float("inf") for a in amounts):
@@ -93,6 +98,7 @@ class TrainOptions:
             "batch",
             "rate",
             "mirror",
+            "regroup",
             "row",
             "seed",
         )
@@ -100,6 +106,7 @@ class TrainOptions:
         return {
             **found,
             "size": list(self.size),
+            "view_size": list(self.view_size or self.size),
             "without": list(self.without),
             "masks": self.masks is not None,
         }

@@ -7,34 +7,45 @@ import time
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from partswap.checkpoint.format import Checkpoint, read_checkpoint, write_checkpoint
 from partswap.checkpoint.resolve import resolve_model
 from partswap.discovery.step import normalise
+from partswap.distillation.regroup import regroup
+from partswap.distillation.renderer import fit_renderer
+from partswap.distillation.step import posterior_inside
+from partswap.distillation.targets import STRIDE, part_targets
 from partswap.distillation.train import distill_round
 from partswap.engine.loading import load_student
+from partswap.nets.build import build_renderer
 from partswap.nets.segmenter import Segmenter
 from partswap.training.card import training_record
 from partswap.training.log import RunLog
 from partswap.training.options import TrainOptions
+from partswap.training.pretrained import pretrained_weights
 from partswap.training.run import Run
-from partswap.training.state import Progress, module_tensors
+from partswap.training.state import Progress, module_tensors, restore_module
 from partswap.training.train import open_run
+from partswap.training.views import step_generator
+from partswap.verification import write_verification
 
 RATE_FACTOR = 0.3
 """A trained student moves more slowly than a fresh one."""
+OWN_VIEWS = 3
+"""Over how many warped views a student's own part maps are averaged."""
 
 
 def refine(options: TrainOptions, model: str) -> Path:
     """One more round of distillation for a finished model, learning from its own part maps of whole photos.
 
-    What a model says of a whole photo is better than what it says of a crop; this carries it over. Names of
-    parts and the renderer are kept. Returns the folder of the new checkpoint; raises what
+    What a model says of a whole photo is better than what it says of a crop; this carries it over. With
+    ``options.regroup`` the parts are discovered again in the model's own features, and the renderer learns
+    them. Names of parts are kept. Returns the folder of the new checkpoint; raises what
     :func:`partswap.training.train.train` raises, and ModelError.
     """
-    checkpoint = read_checkpoint(resolve_model(model))
+    checkpoint = read_checkpoint(resolve_model(model, options.quiet))
+    weights = pretrained_weights(options.pretrained, options.backbone) if options.regroup else None
     options = dataclasses.replace(
         options,
         parts=checkpoint.config.parts,
@@ -44,58 +55,86 @@ def refine(options: TrainOptions, model: str) -> Path:
     )
     options.check()
     with RunLog(options.out, quiet=options.quiet) as log:
-        run = open_run(options, log, None)
+        run = open_run(options, log, weights)
         run.discovery_share = 0.0
         started = time.monotonic()
-        student = load_student(checkpoint).to(run.device)
-        masks, targets = _own_maps(run, student)
-        if run.photos.masks is None:
-            run.photos.masks = masks
-        start = run.start_of(1) or Progress(1)
-        student = distill_round(run, student, targets, 1, start)
-        return _finish(run, checkpoint, student, time.monotonic() - started)
+        student = load_student(checkpoint).to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        student = _student(run, student)
+        renderer = _renderer(run, checkpoint, student)
+        return _finish(run, checkpoint, student, renderer, time.monotonic() - started)
+
+
+def _student(run: Run, student: Segmenter) -> Segmenter:
+    """The student after its round, also of a resumed run that has the round behind it."""
+    start = run.start_of(1)
+    if start is None:
+        assert run.saved is not None
+        restore_module(student, run.saved[0], "student")
+        return student
+    if run.photos.masks is None:
+        run.photos.masks = _own_masks(run, student)
+    log = run.runner.log
+    log.stage("part maps")
+    g = step_generator(run.options.seed, 911, 0, run.device)
+
+    def report(done: int, total: int) -> None:
+        log.advance(done / total, f"{done} of {total} photos")
+
+    if run.options.regroup:
+        targets = regroup(student, run.photos, run.options.parts, run.options.mirror, g, report=report)
+    else:
+        predict = posterior_inside(student.eval(), STRIDE)
+        targets = part_targets(
+            predict, run.photos, g, views=OWN_VIEWS, mirror=run.options.mirror, turn_at=0.5,
+            precision=run.runner.precision, report=report,
+        )  # fmt: skip
+    return distill_round(run, student, targets, 1, start)
+
+
+def _renderer(run: Run, checkpoint: Checkpoint, student: Segmenter) -> dict[str, Tensor]:
+    """The renderer's tensors: as they were, or fitted to parts that were discovered again."""
+    stored = checkpoint.tensors("renderer.")
+    if not run.options.regroup or checkpoint.config.renderer is None:
+        return stored
+    renderer = build_renderer(checkpoint.config.renderer)
+    renderer.load_state_dict(stored)
+    renderer = renderer.to(run.device)
+    run.runner.carried = module_tensors(student, "student")
+    fit_renderer(run, student, renderer, 2, run.start_of(2) or Progress(2))
+    return renderer.state_dict()
 
 
 @torch.no_grad()
-def _own_maps(run: Run, student: Segmenter, batch: int = 16) -> tuple[Tensor, Tensor]:
-    """What the student says of whole photos and their mirror images.
-
-    Returns:
-        masks: uint8 (N, 1, H, W), 0 or 255; targets: uint8 (N, K, H/4, W/4), posterior inside the foreground.
-    """
+def _own_masks(run: Run, student: Segmenter, batch: int = 16) -> Tensor:
+    """What the student takes for foreground: uint8 (N, 1, H, W), 0 or 255."""
     student.eval()
-    run.runner.log.stage("part maps")
-    masks, targets = [], []
+    masks = []
     for start in range(0, len(run.photos), batch):
         x = normalise(run.photos.images[start : start + batch].float() / 255)
-        logits = student(x).float()
-        if run.options.mirror:
-            logits = (logits + student(x.flip(3)).float().flip(3)) / 2
-        masks.append((logits.softmax(1)[:, :1] < 0.5).to(torch.uint8) * 255)
-        inside = F.avg_pool2d(logits[:, 1:], 4).softmax(1)
-        targets.append((inside * 255).round().to(torch.uint8))
-        run.runner.log.advance(start / len(run.photos), f"{start} of {len(run.photos)} photos")
-    return torch.cat(masks), torch.cat(targets)
+        masks.append((student(x).float().softmax(1)[:, :1] < 0.5).to(torch.uint8) * 255)
+    return torch.cat(masks)
 
 
-def _finish(run: Run, checkpoint: Checkpoint, student: Segmenter, seconds: float) -> Path:
+def _finish(
+    run: Run, checkpoint: Checkpoint, student: Segmenter, renderer: dict[str, Tensor], seconds: float
+) -> Path:
     """Write the refined model next to the run's log."""
     record = training_record(run.options, len(run.photos), run.device, seconds)
+    before = checkpoint.config.training
     config = dataclasses.replace(
         checkpoint.config,
-        training={**checkpoint.config.training, "refined": {**record, "from": checkpoint.revision}},
+        training={**before, "refined": [*before.get("refined", []), {**record, "from": checkpoint.revision}]},
     )
-    tensors = {**module_tensors(student, "student"), **checkpoint_renderer(checkpoint)}
+    tensors = {
+        **module_tensors(student, "student"),
+        **{f"renderer.{k}": v.float() for k, v in renderer.items()},
+    }
     plain = {
         k: v.detach().cpu().contiguous() for k, v in tensors.items() if not k.endswith("num_batches_tracked")
     }
     card = (checkpoint.path / "README.md").read_text(encoding="utf-8")
     target = run.options.out / "model"
     write_checkpoint(target, config, checkpoint.parts, plain, card, overwrite=True)
+    write_verification(target)
     run.runner.log.say(f"done: {target}")
     return target
-
-
-def checkpoint_renderer(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """The renderer's tensors under their stored names."""
-    return {f"renderer.{k}": v.float() for k, v in checkpoint.tensors("renderer.").items()}

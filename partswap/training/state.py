@@ -48,6 +48,12 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
     full = optimizer.state_dict()
     full["state"] = state
     optimizer.load_state_dict(full)
+    for parameter, entry in optimizer.state.items():
+        for name, value in entry.items():
+            if value.shape == parameter.shape:
+                # In the parameter's own memory format: fused kernels walk both side by side, and a file knows
+                # nothing of channels_last.
+                entry[name] = torch.empty_like(parameter, requires_grad=False).copy_(value)
 
 
 def module_tensors(module: nn.Module, prefix: str) -> dict[str, Tensor]:

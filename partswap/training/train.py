@@ -15,10 +15,11 @@ from partswap.discovery.step import MEAN
 from partswap.discovery.train import discover
 from partswap.distillation.train import STUDENT_WIDTH, distill
 from partswap.errors import UsageError
+from partswap.imaging.save import clear_left_overs
 from partswap.nets.encoder import MULTIPLE
 from partswap.nets.segmenter import Segmenter
 from partswap.parts import Parts
-from partswap.training.card import training_record, write_card
+from partswap.training.card import mirror_agreement, training_record, write_card
 from partswap.training.data import PhotoSet, load_photos
 from partswap.training.log import RunLog
 from partswap.training.loop import Runner
@@ -26,6 +27,7 @@ from partswap.training.options import TrainOptions, training_device
 from partswap.training.pretrained import pretrained_weights
 from partswap.training.run import Run
 from partswap.training.state import load_state, module_tensors
+from partswap.verification import write_verification
 
 INPUT_LONG_SIDE = 320
 
@@ -52,6 +54,8 @@ def open_run(options: TrainOptions, log: RunLog, weights: dict[str, Tensor] | No
     state_file = options.out / "state" / "state.safetensors"
     if state_file.exists() and not options.resume:
         raise UsageError(f"{options.out} holds a run already; go on with --resume, or choose another --out.")
+    for folder in (options.out, state_file.parent, options.out / "sheets"):
+        clear_left_overs(folder)  # of a run that was killed; its state can be hundreds of megabytes
     device = torch.device(training_device(options.device))
     torch.manual_seed(options.seed)
     if device.type == "cuda":
@@ -110,6 +114,8 @@ def _finish(run: Run, model: DiscoveryModel, student: Segmenter, seconds: float)
         k: v.detach().cpu().contiguous() for k, v in tensors.items() if not k.endswith("num_batches_tracked")
     }
     target = options.out / "model"
-    write_checkpoint(target, config, Parts.default(options.parts), plain, write_card(config), overwrite=True)
+    card = write_card(config, [mirror_agreement(student, run.photos)])
+    write_checkpoint(target, config, Parts.default(options.parts), plain, card, overwrite=True)
+    write_verification(target)
     run.runner.log.say(f"done: {target}; look at it with: partswap parts show --model {target} PHOTOS...")
     return target

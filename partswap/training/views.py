@@ -51,7 +51,8 @@ class WarpRange:
         zoom: smallest and largest magnification (log-uniform).
         rotate: largest rotation, degrees.
         shift: largest shift, as a share of half the frame.
-        bend: largest free-form displacement, as a share of half the frame.
+        bend: largest free-form displacement, as a share of half the frame (of what an enlarged view shows of
+            it).
         stretch: largest log ratio between horizontal and vertical scale.
         flip: probability of mirroring.
     """
@@ -102,6 +103,7 @@ def random_grid(
         # Cubic interpolation of a coarse lattice: a smooth free-form deformation, cheaper than a thin-plate
         # spline and alike.
         lattice = uniform((n, 2, 5, 4), -span.bend, span.bend, g)
+        lattice = lattice / zoom.clamp(min=1.0).view(-1, 1, 1, 1)
         grid = grid + F.interpolate(lattice, size=size, mode="bicubic", align_corners=True).permute(
             0, 2, 3, 1
         )
@@ -184,11 +186,18 @@ def jitter_colour(x: Tensor, g: torch.Generator, strength: float = 1.0) -> Tenso
     return (y + grain * torch.randn(x.shape, generator=g, device=x.device)).clamp(0.0, 1.0)
 
 
+BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
+
+
 def blur_some(x: Tensor, g: torch.Generator, probability: float = 0.3) -> Tensor:
     """Soften some of the photos by a 5x5 binomial of random mixture: (B, 3, H, W) -> the same."""
-    taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], device=x.device) / 16.0
-    kernel = (taps[:, None] * taps[None]).expand(3, 1, 5, 5)
-    soft = F.conv2d(F.pad(x, (2, 2, 2, 2), mode="replicate"), kernel.to(x.dtype), groups=3)
+    # The rows, then the columns: a plain convolution of three channels is eight times slower on a CPU.
+    soft = F.pad(x, (2, 2, 2, 2), mode="replicate")
+    for dim in (2, 3):
+        length, wide = x.shape[dim], soft
+        soft = torch.zeros((), device=x.device)
+        for i, tap in enumerate(BINOMIAL):
+            soft = soft.add(wide.narrow(dim, i, length), alpha=tap)
     amount = uniform((len(x), 1, 1, 1), 0.3, 1.0, g)
     on = (torch.rand(len(x), 1, 1, 1, generator=g, device=x.device) < probability).float()
     return torch.lerp(x, soft, amount * on)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from partswap.checkpoint import embedded_models, is_embedded, resolve
-from partswap.checkpoint.hub import HubId, _sentence, parse_hub_id
+from partswap.checkpoint.hub_errors import sentence
+from partswap.checkpoint.hub_id import HubId, origin, parse_hub_id
 from partswap.errors import ModelError
 
 
@@ -16,8 +17,8 @@ def test_folders(tiny_checkpoint: Path, tmp_path: Path):
     assert resolve.resolve_model(str(tiny_checkpoint)) == tiny_checkpoint
     run = tmp_path / "run"  # what `train --out run` leaves
     run.mkdir()
-    (run / "checkpoint").symlink_to(tiny_checkpoint)
-    assert resolve.resolve_model(run) == run / "checkpoint"
+    (run / "model").symlink_to(tiny_checkpoint)
+    assert resolve.resolve_model(run) == run / "model"
 
 
 def test_embedded_models(tiny_checkpoint: Path, tmp_path: Path, monkeypatch):
@@ -81,4 +82,36 @@ def test_offline_is_one_sentence(monkeypatch, tmp_path: Path):
 
 
 def test_a_full_disk_says_so():
-    assert "disk is full" in _sentence(HubId("a/b"), OSError(28, "No space left on device"))
+    assert "disk is full" in sentence(HubId("a/b"), OSError(28, "No space left on device"))
+
+
+def test_a_disk_that_is_too_full_is_known_before_the_download(monkeypatch, tmp_path: Path):
+    from huggingface_hub import constants
+
+    from partswap.checkpoint import hub
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "not" / "made" / "yet"))
+    free = hub.shutil.disk_usage(tmp_path).free
+    hub._refuse_full_disk(HubId("a/b"), 1 << 10)
+    with pytest.raises(ModelError, match=r"is full.*HF_HOME"):
+        hub._refuse_full_disk(HubId("a/b"), free + (1 << 40))
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.mark.parametrize(
+    ("folder", "expected"),
+    [
+        (f"hub/models--some-one--my_model.v2/snapshots/{COMMIT}", HubId("some-one/my_model.v2", COMMIT)),
+        (f"hub/datasets--o--n/snapshots/{COMMIT}", None),
+        (f"hub/models--o--n/blobs/{COMMIT}", None),
+        (f"hub/models--o--n--m/snapshots/{COMMIT}", None),
+        (f"hub/models--gpt2/snapshots/{COMMIT}", None),
+        ("hub/models--o--n/snapshots/main", None),
+        ("people", None),
+        ("", None),
+    ],
+)
+def test_where_a_folder_came_from(folder, expected):
+    assert origin(Path(folder)) == expected

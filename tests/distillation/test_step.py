@@ -13,6 +13,7 @@ from partswap.distillation.step import (
     FAR,
     NEAR,
     TURNED,
+    add_detail,
     distillation_losses,
     distillation_views,
     eased,
@@ -140,3 +141,16 @@ def test_a_students_posterior_leaves_the_background_out() -> None:
     louder = logits.clone()
     louder[:, 0] += 100
     torch.testing.assert_close(predict(louder), parts)
+
+
+def test_only_enlarged_views_get_detail(photos: PhotoSet) -> None:
+    views = photos.images[:8].float() / 255
+    step = torch.tensor([0.3, 1.0] * 4)
+    changed = False
+    for seed in range(4):
+        out = add_detail(views, photos, step, seeded(seed))
+        assert out.min() >= 0
+        assert out.max() <= 1
+        assert torch.equal(out[1::2], views[1::2])
+        changed |= not torch.equal(out[0::2], views[0::2])
+    assert changed

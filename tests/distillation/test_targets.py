@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from partswap.distillation.targets import TURNS, _compose, _invert_grid, _turn_grid, part_targets
+from partswap.distillation.targets import TURNS, _best_turn, _compose, _invert_grid, _turn_grid, part_targets
 from partswap.training.data import PhotoSet
 from partswap.training.views import WarpRange, random_grid
 
@@ -123,3 +123,22 @@ def test_a_photo_that_the_teacher_knows_only_when_turned_is_turned() -> None:
     assert (turned[:, 0, 4:12, 1:5] > 200).all()
     assert (turned[:, 1, 4:12, 11:15] > 200).all()
     assert stuck[:, 0, 4:12, 1:5].float().mean() < 190
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_a_lying_photo_is_turned_to_where_the_teacher_is_sure(scale: float) -> None:
+    """A teacher that knows parts only where red grows downwards is sure of a photo that lies when it is
+    turned."""
+    ramp = torch.linspace(0, 255, 64).view(1, 1, 64, 1).expand(1, 3, 64, 64)
+    images = torch.cat([ramp, ramp.transpose(2, 3)]).round().to(torch.uint8)
+    full = torch.full((2, 1, 64, 64), 255, dtype=torch.uint8)
+
+    def teacher(x: Tensor) -> Tensor:
+        slope = F.pad(x[:, :1, 1:] - x[:, :1, :-1], (0, 0, 0, 1), mode="replicate")
+        logits = torch.cat([slope, -slope], 1) * 200
+        return F.avg_pool2d(logits, 4).softmax(1)
+
+    mask = F.interpolate(full.float() / 255, size=(16, 16), mode="area")
+    degrees = _best_turn(teacher, images.float() / 127.5 - 1, mask, scale, torch.float32)
+    assert degrees[0] == 0
+    assert abs(degrees[1]) == 90

@@ -21,10 +21,10 @@ import partswap.export.graph
 from partswap.checkpoint import Checkpoint, embedded_models, read_checkpoint
 from partswap.engine import open_engine
 from partswap.export import Exported, export_onnx
-from partswap.export.folding import fold_batch_norms
 from partswap.export.graph import make_graph
 from partswap.export.half import halved
 from partswap.export.parity import BATCHES, Row, within, worst
+from partswap.nets.folding import fold_batch_norms
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "onnx_only.py"
 

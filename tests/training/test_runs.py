@@ -145,3 +145,15 @@ def test_a_run_leaves_a_log_sheets_and_a_model_with_its_record(whole: Path) -> N
     assert config["training"]["steps"] == 14
     assert config["training"]["photos"] == 12
     assert str(Path(__file__).parents[2]) not in json.dumps(config)
+
+
+def test_the_model_is_ready_to_be_shared(whole: Path) -> None:
+    from partswap.checkpoint.card import card_scores, check_card, read_card
+    from partswap.verification import verify
+
+    folder = whole / "model"
+    assert check_card(folder) == []
+    (score,) = card_scores(read_card(folder))
+    assert score["metric"] == "mirror_agreement"
+    assert 0 <= score["value"] <= 1
+    assert [check.good for check in verify(folder, "torch", "cpu")] == [True] * 5

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from partswap.errors import UsageError
+from partswap.training.run import adamw
 from partswap.training.state import (
     MovingAverage,
     Progress,
@@ -51,6 +52,23 @@ def test_what_is_saved_is_what_is_read(tmp_path: Path) -> None:
         a(torch.randn(8, 3)).square().mean().backward()
         b.step()
     assert all(torch.equal(p, q) for p, q in zip(net.parameters(), other.parameters(), strict=True))
+
+
+def test_moments_come_back_in_the_memory_format_of_their_parameters() -> None:
+    def updated(restored: bool) -> torch.Tensor:
+        torch.manual_seed(0)
+        net = nn.Conv2d(8, 6, 3).to(memory_format=torch.channels_last)
+        optimizer = adamw([{"params": list(net.parameters())}], 0.1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            net(torch.randn(2, 8, 5, 5)).square().mean().backward()
+            optimizer.step()
+            if restored:
+                saved = {k: v.contiguous() for k, v in optimizer_tensors(optimizer, "o").items()}
+                restore_optimizer(optimizer, saved, "o")
+        return net.weight.detach()
+
+    assert torch.equal(updated(restored=True), updated(restored=False))
 
 
 def test_tensors_that_share_memory_can_be_saved(tmp_path: Path) -> None:

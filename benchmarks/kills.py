@@ -1,0 +1,6 @@
+def killed_commands(folder):
+    return []
+
+
+class Killed:
+    pass

@@ -1,0 +1,76 @@
+"""`train --refine`: a finished model goes on, with or without discovering its parts again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from partswap.checkpoint import read_checkpoint, write_parts
+
+Words = Callable[..., list[str]]
+
+
+@pytest.fixture(scope="module")
+def finished(drawn: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with a named part."""
+    from partswap.cli.app import main
+
+    torch.set_num_threads(1)
+    out = tmp_path_factory.mktemp("finished") / "run"
+    with pytest.raises(SystemExit) as ended:
+        main(drawn.words(out))
+    assert not ended.value.code
+    model = out / "model"
+    write_parts(model, read_checkpoint(model).parts.renamed({2: "arm"}))
+    return model
+
+
+def refined(run_words: Words, cli: Any, out: Path, model: Path, *more: object) -> Any:
+    ended = cli(*run_words(out, "--refine", model, *more))
+    assert ended.code == 0, ended.err
+    return read_checkpoint(out / "model")
+
+
+def test_refining_keeps_names_and_renderer_and_records_where_it_came_from(
+    finished: Path, run_words: Words, tmp_path: Path, cli: Any
+) -> None:
+    before = read_checkpoint(finished)
+    after = refined(run_words, cli, tmp_path / "a", finished)
+    assert after.parts == before.parts
+    assert after.revision != before.revision
+    old, new = before.tensors("renderer."), after.tensors("renderer.")
+    assert all(torch.equal(old[k], new[k]) for k in old)
+    again = refined(run_words, cli, tmp_path / "b", tmp_path / "a" / "model")
+    assert [r["from"] for r in again.config.training["refined"]] == [before.revision, after.revision]
+
+
+def test_regrouping_trains_the_renderer_too_and_keeps_names(
+    finished: Path, run_words: Words, tmp_path: Path, cli: Any
+) -> None:
+    before = read_checkpoint(finished)
+    after = refined(run_words, cli, tmp_path / "run", finished, "--regroup", "--view-size", "64x64")
+    assert after.parts == before.parts
+    old, new = before.tensors("renderer."), after.tensors("renderer.")
+    assert any(not torch.equal(old[k], new[k]) for k in old)
+    assert list((tmp_path / "run" / "sheets").glob("renderer-*.jpg"))
+
+
+def test_refining_without_masks_uses_the_model_s_own_foreground(
+    finished: Path, run_words: Words, tmp_path: Path, cli: Any
+) -> None:
+    words = run_words(tmp_path / "run", "--refine", finished)
+    at = words.index("--masks")
+    ended = cli(*words[:at], *words[at + 2 :])
+    assert ended.code == 0, ended.err
+    read_checkpoint(tmp_path / "run" / "model")
+
+
+def test_regrouping_needs_a_model(run_words: Words, tmp_path: Path, cli: Any) -> None:
+    ended = cli(*run_words(tmp_path / "run", "--regroup"))
+    assert ended.code == 2
+    assert "--refine" in ended.err
+    assert not (tmp_path / "run").exists()

@@ -57,8 +57,9 @@ def folder_row(photos: Path, count: int, what: str, out: Path) -> str:
     tenth = max(1, len(samples) // 10)
     early, late = max(samples[tenth : 2 * tenth]), max(samples[-tenth:])
     return (
-        f"partswap segment, {count} photos, {what}: {count / took:.1f} images/s, {1000 * cpu / count:.0f} ms of "
-        f"CPU an image, resident {early:.0f} MiB in the second tenth, {late:.0f} MiB in the last"
+        f"partswap segment, {count} photos, {what}: {count / took:.1f} images/s, "
+        f"{1000 * cpu / count:.0f} ms of CPU an image, "
+        f"resident {early:.0f} MiB in the second tenth, {late:.0f} MiB in the last"
     )
 
 

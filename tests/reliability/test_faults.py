@@ -56,7 +56,8 @@ def _nan() -> Any:
 def test_left_overs_are_known_never_listed_and_do_not_stand_in_the_way(model: Path) -> None:
     code = (
         "import os, sys\nfrom partswap.imaging import atomic_write\n"
-        "with atomic_write(sys.argv[1]) as path:\n    path.write_bytes(b'half')\n    os.kill(os.getpid(), 9)\n"
+        "with atomic_write(sys.argv[1]) as path:\n"
+        "    path.write_bytes(b'half')\n    os.kill(os.getpid(), 9)\n"
     )
     for target in (model / "parts.json", model / "photo.png"):
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -126,7 +126,7 @@ def folders(folder: Path, photos: int) -> Iterator[Line]:
     """A folder of JPEGs of 550x830, start of the process included."""
     source = folder / "photos"
     source.mkdir()
-    make_folder(source, photos)
+    make_folder(source, photos, None)
     for what, bar in (("labels", 15), ("labels,overlay", 8)):
         words = ["segment", str(source), "--what", what, "--out", str(folder / what), "--quiet"]
         seconds, peak = whole_process(words, runs=1)

@@ -113,15 +113,15 @@ class ClipWriter:
             raise PartswapError(f"{self._target}: the clip could not be written whole; is the disk full?")
 
     def _open(self, frame: np.ndarray) -> None:
-        cv2 = opencv()
+        cv2 = _quiet_opencv()
         self._size = (frame.shape[0], frame.shape[1])
         size = tuple(side + side % 2 for side in self._size[::-1])
-        code = cv2.VideoWriter_fourcc(*_CODECS[self._path.suffix])
+        code = cv2.VideoWriter_fourcc(*_CODECS[self._path.suffix.lower()])
         colour = [cv2.VIDEOWRITER_PROP_IS_COLOR, int(frame.ndim == 3)]
         self._writer = cv2.VideoWriter(os.fspath(self._path), cv2.CAP_FFMPEG, code, self._fps, size, colour)
         if not self._writer.isOpened():
             raise PartswapError(
-                f"{self._target}: this OpenCV cannot write {_CODECS[self._path.suffix]} clips of "
+                f"{self._target}: this OpenCV cannot write {_CODECS[self._path.suffix.lower()]} clips of "
                 f"{size[0]}x{size[1]}; the wheel of opencv-python can: pip install opencv-python"
             )
 

@@ -125,9 +125,8 @@ def _prepare_streams() -> None:
     never stop the program. Data in a pipe or a file is UTF-8 on every system."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
-        sys.stdout.reconfigure(encoding="utf-8")
+            piped = stream is sys.stdout and not stream.isatty()
+            stream.reconfigure(encoding="utf-8" if piped else stream.encoding, errors="backslashreplace")
 
 
 def _load(entry: Command) -> Callable[..., Any] | typer.Typer:

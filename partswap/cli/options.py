@@ -46,7 +46,7 @@ ThreadsOption = Annotated[
         metavar="N",
         min=1,
         max=1024,
-        help="Threads of the net on the CPU. Default: the cores that this process may use.",
+        help="Threads of the work on the CPU. Default: the cores that this process may use.",
         show_default=False,
     ),
 ]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from partswap.cli.console import Voice
+from partswap.cli.interrupt import interruptible
 from partswap.cli.options import (
     DeviceOption,
     EngineOption,
@@ -39,7 +40,7 @@ def transfer_command(
         str, typer.Argument(metavar="SRC", help="Gives the look: a photo, a folder, a glob, or - for stdin.")
     ],
     target: Annotated[
-        str, typer.Argument(metavar="TGT", help="Keeps its shape and everything else: as SRC.")
+        str, typer.Argument(metavar="TGT", help="Keeps its shape and everything else: as SRC, or a clip.")
     ],
     parts: Annotated[
         str | None,
@@ -60,7 +61,8 @@ def transfer_command(
             "-o",
             metavar="PATH",
             help="The file to write (.png, .jpg, .webp, .tif), a folder, or - for stdout. "
-            "Default: TGTSTEM.swap.png here; for several sources TGTSTEM.SRCSTEM.swap.png.",
+            "Default: TGTSTEM.swap.png here; for several sources TGTSTEM.SRCSTEM.swap.png; "
+            "of a clip .swap.mp4, without sound.",
             show_default=False,
         ),
     ] = Path(),
@@ -169,6 +171,23 @@ class _Job:
         _write(out, lambda path: done.save(path, quality=self.quality, overwrite=self.overwrite))
         return done.record
 
+    def do_clip(self, source: Segmentation, target: Input, out: Path | None, voice: Voice) -> dict[str, Any]:
+        """A photo and a clip: write the changed clip, return its record."""
+        from partswap.imaging.opencv import opencv
+        from partswap.transfer.clip import ClipTransfer
+        from partswap.video import open_clip
+
+        assert target.path is not None
+        clip = open_clip(target.path)
+        opencv().setNumThreads(1)  # frames side by side keep the cores busy
+        watch = functools.partial(voice.track, title=target.name, unit="frames", total=clip.count or None)
+        work = ClipTransfer(
+            self.model, source, self.parts or "all", self.to, self.options, self.person, self.source_person
+        )
+        record: dict[str, Any] = {}
+        _write(out, lambda path: record.update(work.write(clip, path, self.overwrite, watch)), ".mp4")
+        return {**record, "notes": ["sound is not kept"]}
+
 
 def _save(picture: Any, path: Path, quality: int, overwrite: bool) -> None:
     from partswap.imaging.save import save_image
@@ -176,14 +195,14 @@ def _save(picture: Any, path: Path, quality: int, overwrite: bool) -> None:
     save_image(picture, path, quality=quality, overwrite=overwrite)
 
 
-def _write(out: Path | None, save: Callable[[Path], None]) -> None:
+def _write(out: Path | None, save: Callable[[Path], None], ending: str = ".png") -> None:
     if out is not None:
         save(out)
         return
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "swap.png"
+        path = Path(folder) / f"swap{ending}"
         save(path)
         sys.stdout.buffer.write(path.read_bytes())
         sys.stdout.buffer.flush()
@@ -203,8 +222,12 @@ def _paired(source: str, target: str, out: Path, kind: str) -> _Work:
 
     if source == target == "-":
         raise UsageError("SRC and TGT cannot both be standard input")
-    made = {".swap.png", ".grid.png"}
+    made = {".swap.png", ".grid.png", ".swap.mp4"}
     sources, targets = collect_inputs([source], made), collect_inputs([target], made)
+    if any(each.is_clip for each in sources):
+        raise UsageError("SRC must be a photo: only TGT can be a clip")
+    if kind == "grid" and any(each.is_clip for each in targets):
+        raise UsageError("--grid shows photos; leave it out for a clip")
     single = len(sources) == len(targets) == 1
     count = len(sources)
     pairs = [
@@ -223,11 +246,14 @@ def _output(out: Path, single: bool, source: Input | None, target: Input, kind: 
             raise UsageError("--out - writes one picture; give one source and one target")
         return None
     if single and out.suffix and not out.is_dir():
+        if target.is_clip and out.suffix.lower() != ".mp4":
+            raise UsageError(f"{out}: clips are written as .mp4; choose another name")
         return out
     if not single and out.suffix and not out.is_dir():
         raise UsageError(f"{out} looks like one file, but there are several pairs; give --out a folder")
+    ending = "mp4" if target.is_clip else "png"
     tail = "" if source is None else "." + "-".join(source.stem.parts)
-    return out / target.stem.with_name(f"{target.stem.name}{tail}.{kind}.png")
+    return out / target.stem.with_name(f"{target.stem.name}{tail}.{kind}.{ending}")
 
 
 def _run(job: _Job, work: _Work, voice: Voice, json_lines: bool) -> int:
@@ -238,31 +264,38 @@ def _run(job: _Job, work: _Work, voice: Voice, json_lines: bool) -> int:
     def segmented(index: int) -> Segmentation:
         return job.model.segment(work.inputs[index].read())
 
-    failed = 0
-    for pairing, names in _tracked(work, voice):
-        began = time.monotonic()
-        try:
-            found = segmented(pairing.source), segmented(pairing.target)
-            record = job.do(*found, pairing.out)
-        except (UsageError, ModelError):  # not this pair's fault alone
-            raise
-        except PartswapError as error:
-            failed += 1
-            sentence = str(error).replace("<bytes>", "standard input")
-            voice.error(sentence)
-            record = {**names, "error": sentence}
-        else:
-            record = {**record, **names, "output": None if pairing.out is None else str(pairing.out)}
-            for note in record["notes"]:
-                voice.say(f"note: {note}".replace("<bytes>", "standard input"))
-            voice.detail(f"{names['target']}: {time.monotonic() - began:.2f} s")
-        if json_lines:
-            print(json.dumps(record, ensure_ascii=False), flush=True)
+    failed = done = 0
+    with interruptible(lambda: f"{done} of {len(work.pairs)} pairs are done, every file is whole"):
+        for pairing, names in _tracked(work, voice):
+            began = time.monotonic()
+            target = work.inputs[pairing.target]
+            try:
+                if target.is_clip:
+                    record = job.do_clip(segmented(pairing.source), target, pairing.out, voice)
+                else:
+                    record = job.do(segmented(pairing.source), segmented(pairing.target), pairing.out)
+            except (UsageError, ModelError):  # not this pair's fault alone
+                raise
+            except PartswapError as error:
+                failed += 1
+                sentence = str(error).replace("<bytes>", "standard input")
+                voice.error(sentence)
+                record = {**names, "error": sentence}
+            else:
+                record = {**record, **names, "output": None if pairing.out is None else str(pairing.out)}
+                done += 1
+                for note in record["notes"]:
+                    voice.say(f"note: {note}".replace("<bytes>", "standard input"))
+                voice.detail(f"{names['target']}: {time.monotonic() - began:.2f} s")
+            if json_lines:
+                print(json.dumps(record, ensure_ascii=False), flush=True)
     return failed
 
 
 def _tracked(work: _Work, voice: Voice) -> Iterator[tuple[_Pairing, dict[str, str]]]:
-    for pairing in voice.track(work.pairs, "transferring", "pairs"):
+    # a clip has a bar of its own
+    clips = any(work.inputs[pairing.target].is_clip for pairing in work.pairs)
+    for pairing in work.pairs if clips else voice.track(work.pairs, "transferring", "pairs"):
         yield (
             pairing,
             {"source": work.inputs[pairing.source].name, "target": work.inputs[pairing.target].name},

@@ -40,9 +40,13 @@ def cached_graph(checkpoint: Checkpoint, which: str = "student") -> Path:
 
 
 def graphs_there(checkpoint: Checkpoint, which: str = "student") -> list[Path]:
-    """The graph in the checkpoint's folder and the one in the cache, those that exist, in the order of
-    use."""
-    places = checkpoint.path / GRAPH_FILES[which], cached_graph(checkpoint, which)
+    """The graph in the checkpoint's folder and the one in the cache, those that exist, in the order of use.
+
+    Of what comes from the hub only safetensors and JSON are opened, so a graph that another program may have
+    put into the hub's cache is passed over.
+    """
+    own = [checkpoint.path / GRAPH_FILES[which]] if checkpoint.hub is None else []
+    places = (*own, cached_graph(checkpoint, which))
     return [path for path in places if path.is_file()]
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from partswap.errors import PartswapError
-from partswap.transfer.layers import Layer, part_layers, rendered_layer
+from partswap.transfer.layers import Layer, doubted, part_layers, rendered_layer
 from partswap.transfer.plan import Wish, mirror_name, presence
-from partswap.transfer.render import render
 
 if TYPE_CHECKING:
     from partswap.transfer.pair import Options, Pair
 
 __all__ = ["Grants"]
+
+_DOUBT = 0.01  # share of a part: where less of it is in doubt, the renderer need not run
 
 
 class Grants:
@@ -70,16 +71,18 @@ class Grants:
         with pair.clock("warp"):
             ids = (wish.source, wish.target)
             taken = wish.source if flipped else self.taken
-            return part_layers(wish.to, ids, pair.subjects, route, taken, self.options.seed)
+            layers = part_layers(wish.to, ids, pair.subjects, route, taken, self.options.seed)
+        target = pair.subjects[1]
+        if route.doubt(wish.target) < _DOUBT:
+            return layers
+        picture = pair.rendered(wish)
+        return layers if picture is None else doubted(layers, route, target, picture)
 
     def _rendered(self, wish: Wish) -> list[Layer]:
-        pair = self.pair
-        if pair.engine is None:
+        picture = self.pair.rendered(wish)
+        if picture is None:
             return []
-        changed = dict(zip(wish.target, wish.source, strict=False))
-        with pair.clock("render"):
-            picture = render(pair.engine, *pair.subjects, changed)
-        return [] if picture is None else [rendered_layer(wish.to, wish.target, pair.subjects[1], picture)]
+        return [rendered_layer(wish.to, wish.target, self.pair.subjects[1], picture)]
 
     def _note(self, where: str, part: str, filler: str, words: str) -> None:
         self._said.setdefault((where, words), []).append(part)

@@ -3,7 +3,7 @@ counts at each target pixel."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from partswap.transfer.silhouette import outline, part_matte, shrunk, working_fr
 from partswap.transfer.view import View, interpolate
 from partswap.transfer.warp import Patch, field_scale, patch_box, reduction
 
-__all__ = ["Layer", "Route", "Shown", "Subject", "part_layers", "rendered_layer"]
+__all__ = ["Layer", "Route", "Shown", "Subject", "doubted", "merged", "part_layers", "rendered_layer"]
 
 _ERODE = 2 / 830  # of the source's longer side: the rim mixes with what lies behind
 _TOLERANCE = (
@@ -69,14 +69,25 @@ class Subject:
 class Route:
     """How one part finds its source.
 
-    views: crops of source and target. found: the field between them. channels: of the target's view that
-    show the part; None are its ids. flipped: the source's part is the mirrored counterpart.
+    views: crops of source and target. found: the field between them. trusted: float32 (h, w) on the target's
+    map, 0..1, how far the field can be believed. channels: of the target's view that show the part; None are
+    its ids. flipped: the source's part is the mirrored counterpart.
     """
 
     views: tuple[View, View]
     found: Correspondence
+    trusted: np.ndarray
     channels: tuple[int, ...] | None = None
     flipped: bool = False
+
+    def presence(self, ids: tuple[int, ...]) -> np.ndarray:
+        """Where the target's map shows a part: float32 (h, w)."""
+        return self.views[1].maps[list(self.channels or ids)].sum(axis=0)
+
+    def doubt(self, ids: tuple[int, ...]) -> float:
+        """The share of a part, 0..1, that the field cannot be trusted with."""
+        here = self.presence(ids)
+        return float(((1 - self.trusted) * here).sum() / max(float(here.sum()), 1e-6))
 
 
 @dataclass(frozen=True)
@@ -125,7 +136,7 @@ def part_layers(
     views, found = route.views, route.found
     source, target = subjects
     whole = _weight(target, ids[1])
-    presence = views[1].maps[list(route.channels or ids[1])].sum(axis=0)
+    presence = route.presence(ids[1])
     # field, weight at working size, presence on the map, whether it looks at the mirrored side
     parts = [(found.field, whole, presence, route.flipped)]
     for side in found.mirrored:
@@ -140,16 +151,40 @@ def part_layers(
     patch, cleaned = _patch(source, ids[0], chosen, factor, float(max(s.max() for s in scales)), seed)
     layers = []
     for (_, weight, here, mirrored), one, scale in zip(parts, fields, scales, strict=True):
-        shown = _shown(cleaned, patch, one, here, mirrored)
-        layers.append(Layer(name, weight, patch, one, scale[..., None], views[1], None, shown))
+        seen = _shown(cleaned, patch, one, here, mirrored)
+        layers.append(Layer(name, weight, patch, one, scale[..., None], views[1], None, seen))
     return layers
 
 
 def rendered_layer(name: str, ids: tuple[int, ...], target: Subject, picture: np.ndarray) -> Layer:
-    """A layer from the renderer: uint8 or float (h, w, 3), 0..255, over the whole photo."""
-    weight = _weight(target, ids)
-    rendered = shrunk(picture.astype(np.float32), weight.shape[:2])
-    return Layer(name, weight, rendered=rendered, shown=Shown(rendered=1.0))
+    """A layer from the renderer: float32 (h, w, 3), 0..255, at working size."""
+    return Layer(name, _weight(target, ids), rendered=picture, shown=Shown(rendered=1.0))
+
+
+def doubted(layers: list[Layer], route: Route, target: Subject, picture: np.ndarray) -> list[Layer]:
+    """The same layers, with the renderer's picture in the place of what the route cannot be trusted with.
+
+    Args:
+        layers: of one part, as `part_layers` returns them. picture: float32 (h, w, 3), 0..255, at working
+            size.
+    """
+    first, *others = layers
+    sure = first.weight * _on_working(route.trusted, target, route.views[1])
+    rest = Layer(first.name, first.weight - sure, rendered=picture, shown=Shown(rendered=1.0))
+    return [replace(first, weight=sure), *others, rest]
+
+
+def merged(layers: list[Layer]) -> list[Layer]:
+    """Layers with the same rendered picture made one, which looks the same and costs less."""
+    out: list[Layer] = []
+    for layer in layers:
+        for index, known in enumerate(out):
+            if layer.rendered is not None and known.rendered is layer.rendered:
+                out[index] = replace(known, weight=known.weight + layer.weight)
+                break
+        else:
+            out.append(layer)
+    return out
 
 
 def _weight(target: Subject, ids: tuple[int, ...]) -> np.ndarray:
@@ -163,10 +198,15 @@ def _share(side: np.ndarray, part: np.ndarray, target: Subject, view: View) -> n
     """Which share of the part this side is, float32 at the target's working size."""
     cv2 = opencv()
     share = cv2.GaussianBlur(side, (0, 0), 1.0) / np.maximum(cv2.GaussianBlur(part, (0, 0), 1.0), 1e-3)
+    return _on_working(share, target, view)
+
+
+def _on_working(values: np.ndarray, target: Subject, view: View) -> np.ndarray:
+    """A plane (h, w) of the target's map, 0..1, at its working size."""
     size = working_frame(target.photo).content
     rows = (np.arange(size[0]) + 0.5) * target.photo[0] / size[0] - 0.5
     columns = (np.arange(size[1]) + 0.5) * target.photo[1] / size[1] - 0.5
-    return np.clip(interpolate(share[..., None], view, rows, columns)[..., 0], 0, 1)
+    return np.clip(interpolate(values[..., None], view, rows, columns)[..., 0], 0, 1)
 
 
 def _patch(

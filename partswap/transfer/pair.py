@@ -17,11 +17,13 @@ from partswap.transfer.colour import in_space_of
 from partswap.transfer.compose import compose
 from partswap.transfer.correspond import Correspondence, correspond
 from partswap.transfer.grants import Grants
-from partswap.transfer.layers import Layer, Route, Subject
+from partswap.transfer.layers import Layer, Route, Subject, merged
 from partswap.transfer.people import keep_person
 from partswap.transfer.plan import Names, Wish, is_all, wishes
 from partswap.transfer.record import Clock, part_record
-from partswap.transfer.silhouette import border_width
+from partswap.transfer.render import render
+from partswap.transfer.silhouette import border_width, shrunk, working_frame
+from partswap.transfer.trust import trust
 from partswap.transfer.view import View, crop_person
 
 if TYPE_CHECKING:
@@ -105,6 +107,7 @@ class Pair:
                 as_subject(target, person),
             )
         self._routes: dict[tuple[object, ...], Route] = {}
+        self._pictures: dict[tuple[tuple[int, int], ...], np.ndarray | None] = {}
 
     @property
     def parts(self) -> Parts:
@@ -129,7 +132,7 @@ class Pair:
         with self.clock("compose"):
             image = compose(
                 self.subjects[1],
-                layers,
+                merged(layers),
                 ids,
                 source=self.subjects[0].rgb,
                 border=border,
@@ -152,10 +155,23 @@ class Pair:
             with self.clock("register"):
                 views = self._views if same else self._alone(wish)
                 pairs = [(i, i) for i in range(1, len(views[0].maps))]
-                self._routes[key] = Route(
-                    views, _register(views, pairs, flipped), None if same else (1,), flipped
-                )
+                found = _register(views, pairs, flipped)
+                groups = [self.parts.ids(name) for name in self.parts.names] if same else [(1,)]
+                trusted = trust(*views, found.field, groups)
+                self._routes[key] = Route(views, found, trusted, None if same else (1,), flipped)
         return self._routes[key]
+
+    def rendered(self, wish: Wish) -> np.ndarray | None:
+        """The whole target as the renderer paints it with the source's looks: float32 (h, w, 3), 0..255, at
+        the target's working size; None without a renderer."""
+        changed = {t: s for t, s in zip(wish.target, wish.source, strict=False) if t != s}
+        key = tuple(changed.items())
+        if key not in self._pictures:
+            with self.clock("render"):
+                picture = None if self.engine is None else render(self.engine, *self.subjects, changed)
+                size = working_frame(self.subjects[1].photo).content
+                self._pictures[key] = None if picture is None else shrunk(picture.astype(np.float32), size)
+        return self._pictures[key]
 
     def _alone(self, wish: Wish) -> tuple[View, View]:
         views = []

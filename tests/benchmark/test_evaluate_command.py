@@ -20,7 +20,7 @@ def run(drawn, monkeypatch):
     model = SimpleNamespace(
         segment=lambda rgb: SimpleNamespace(labels=drawn.nearest_colour(rgb)),
         parts=Parts.default(3).renamed({1: "head"}),
-        checkpoint=SimpleNamespace(path="drawn-model", revision="abc"),
+        checkpoint=SimpleNamespace(path="drawn-model", identity={"model": "drawn", "revision": "abc"}),
         engine=SimpleNamespace(name="torch", device="cpu"),
     )
     monkeypatch.setattr(partswap, "load", lambda **options: model, raising=False)

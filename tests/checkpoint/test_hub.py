@@ -34,6 +34,18 @@ def test_pull_downloads_a_checkpoints_files_and_nothing_else(hub, files, partswa
     assert any(request.origin == "storage" for request in done.requests)  # a redirect to another server
 
 
+def test_a_graph_in_the_hubs_cache_is_never_opened(files, tmp_path):
+    """Another program (`hf download`) may have brought it; in a plain folder it would be looked at."""
+    from partswap.checkpoint import read_checkpoint
+    from partswap.engine.graphs import graphs_there
+
+    for folder, count in ((tmp_path / "mine", 1), (tmp_path / "models--o--n" / "snapshots" / ("0" * 40), 0)):
+        folder.mkdir(parents=True)
+        for name in ("config.json", "parts.json", "model.safetensors", "model.onnx"):
+            (folder / name).write_bytes(files[name])
+        assert len(graphs_there(read_checkpoint(folder))) == count
+
+
 def test_what_is_cached_makes_no_request(hub, files, partswap):
     commit = hub.repo(ID, files)
     assert partswap("models", "pull", ID).code == 0

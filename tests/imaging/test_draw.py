@@ -238,3 +238,17 @@ def test_sheets_that_cannot_be_made() -> None:
         sheet([[picture.astype(float)]])
     with pytest.raises(ValueError, match="cell_height"):
         sheet([[picture]], cell_height=2)
+
+
+def test_a_still_legend_is_the_same_in_every_frame_of_a_clip() -> None:
+    rgb, labels = scene(300, 400)
+    frames = [overlay(rgb, some, NAMES, COLORS, still=True) for some in (labels, np.where(labels == 1, 1, 0))]
+    frames.append(overlay(rgb, np.full_like(labels, 2), NAMES, COLORS, still=True))
+    empty = overlay(rgb, np.zeros_like(labels), NAMES, COLORS, still=True)
+    legend = (empty != rgb).any(axis=2)
+    assert legend.any()
+    rows, columns = np.flatnonzero(legend.any(axis=1)), np.flatnonzero(legend.any(axis=0))
+    window = np.s_[rows[0] + 6 : rows[-1] - 6, columns[0] + 6 : columns[-1] - 6]  # inside its round corners
+    for frame in frames[:2]:
+        assert (frame[window] == empty[window]).all()
+    assert (frames[2][window] != empty[window]).mean() < 0.9  # the photo shines through a little

@@ -176,3 +176,20 @@ def test_memory_does_not_grow_with_photo_times_channels() -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak - labels.nbytes < 64 << 20
+
+
+@pytest.mark.parametrize("size", [(231, 107), (40, 300), (900, 640), (30, 20), (5, 4000)])
+@pytest.mark.parametrize("sharpness", [1.0, 30.0])
+def test_leaving_out_channels_that_cannot_win_changes_no_label(
+    size: tuple[int, int], sharpness: float
+) -> None:
+    """Maps as a net gives them: smooth, sure of themselves in most places, and with ties between channels."""
+    cv2 = pytest.importorskip("cv2")
+    _, frame = fit(np.zeros((*size, 3), np.uint8), 96, 32)
+    rough = np.random.default_rng(4).standard_normal((9, *frame.net)).astype(np.float32)
+    logits = sharpness * np.stack([cv2.GaussianBlur(one, (0, 0), 5) for one in rough])
+    logits[5] = logits[3]
+    part_map = np.exp(logits) / np.exp(logits).sum(axis=0)
+    expected = frame.probabilities(part_map).argmax(axis=0)
+    assert len(np.unique(expected)) > 2
+    assert np.array_equal(frame.labels(part_map), expected)

@@ -143,14 +143,14 @@ def _claims() -> Iterator[Made]:
     )
     yield (
         "text-bomb.png",
-        png_of(*SIZE, extra=[(b"zTXt", b"a\0\0" + zlib.compress(bytes(1 << 26), 9))]),
-        ("PNG with 64 MiB of compressed text"),
+        png_of(*SIZE, extra=[(b"zTXt", b"a\0\0" + zlib.compress(bytes(1 << 24), 9))]),
+        ("PNG with 16 MiB of compressed text"),
         EITHER,
     )
     yield (
         "icc-bomb.png",
-        png_of(*SIZE, extra=[(b"iCCP", b"a\0\0" + zlib.compress(bytes(1 << 26), 9))]),
-        ("PNG with 64 MiB of compressed profile"),
+        png_of(*SIZE, extra=[(b"iCCP", b"a\0\0" + zlib.compress(bytes(1 << 24), 9))]),
+        ("PNG with 16 MiB of compressed profile"),
         EITHER,
     )
 
@@ -216,7 +216,7 @@ def _odd_names() -> Iterator[Made]:
         "\x1b[31mred.png": "a terminal's escape in the name",
         "naïve 名 🦊.png": "letters of many scripts in the name",
         "a*[b]?.png": "a name like a glob",
-        "x" * 240 + ".png": "a name too long for its results",
+        "x" * 250 + ".png": "a name too long for its results",
         os.fsdecode(b"latin-\xe9.png"): "a name that is no UTF-8",
         "photo.PNG.png": "two endings",
         " .png": "a name that is a blank",

@@ -73,7 +73,7 @@ def test_cutout_keeps_the_photos_own_transparency(model: partswap.Model, photo: 
 def test_record(found: partswap.Segmentation):
     record = found.record()
     assert {key: record[key] for key in ("width", "height", "device", "engine", "model")} == {
-        "width": 90, "height": 120, "device": "cpu", "engine": "onnx", "model": "tiny",
+        "width": 90, "height": 120, "device": "cpu", "engine": "torch", "model": "tiny",
     }  # fmt: skip
     assert len(record["revision"]) == 12
     assert [part["id"] for part in record["parts"]] == [1, 2, 3, 4, 5, 6]

@@ -117,6 +117,14 @@ def train_command(
         bool,
         typer.Option("--regroup", help="With --refine: discover the parts again, in what the model sees."),
     ] = False,
+    keep: Annotated[
+        float,
+        typer.Option(
+            "--keep",
+            metavar="SHARE",
+            help="With --refine: average the result with the model it started from, which counts this much.",
+        ),
+    ] = 0.0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     device: Annotated[
         str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:1.")
@@ -153,8 +161,8 @@ def train_command(
     from partswap.training.stopping import stop_at_once
     from partswap.training.train import train
 
-    if regroup and refine_model is None:
-        raise UsageError("--regroup discovers the parts of a finished model again; name it with --refine.")
+    if (regroup or keep) and refine_model is None:
+        raise UsageError("--regroup and --keep are for a finished model; name it with --refine.")
     options = TrainOptions(
         data=data,
         out=out,
@@ -174,6 +182,7 @@ def train_command(
         mirror=mirror,
         view_size=None if view_size is None else parse_size(view_size),
         regroup=regroup,
+        keep=keep,
         row=terms,
         without=tuple(t.strip() for t in without.split(",") if t.strip()),
         resume=resume,

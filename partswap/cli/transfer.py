@@ -45,7 +45,7 @@ def transfer_command(
     parts: Annotated[
         str | None,
         typer.Option(
-            "--parts", "-p", metavar="PARTS", help="By name or id: chest,arm; all is every part but the head."
+            "--parts", "-p", metavar="PARTS", help="By name or id: chest,arm; all: all but head and neck."
         ),
     ] = None,
     to: Annotated[

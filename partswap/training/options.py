@@ -26,6 +26,7 @@ class TrainOptions:
         minutes: a time budget instead of steps; rounds: of distillation, each learning from the one before.
         view_size: (H, W) about which the views of distillation have, multiples of 32; None: as ``size``.
         regroup: for a refined model, discover its parts again first.
+        keep: of a refined model, the share of the weights that it had before.
         row, without: terms of the objective (see partswap.discovery.terms).
         save_seconds: at most this much of a run is lost when it is killed.
     """
@@ -48,6 +49,7 @@ class TrainOptions:
     mirror: bool = True
     view_size: tuple[int, int] | None = None
     regroup: bool = False
+    keep: float = 0.0
     row: str = "full"
     without: tuple[str, ...] = field(default=())
     resume: bool = False
@@ -81,6 +83,8 @@ class TrainOptions:
         Terms.parse(self.row, self.without)
         if self.batch < 4:
             raise UsageError("--batch must be at least 4: parts are compared between the photos of a batch.")
+        if not 0 <= self.keep < 1:
+            raise UsageError(f"--keep is a share of at least 0 and below 1, not {self.keep}.")
         if self.pairs is not None and self.group_by_folder:
             raise UsageError(
                 "--pairs and --group-by both say which photos belong together; give one of them."
@@ -99,6 +103,7 @@ class TrainOptions:
             "rate",
             "mirror",
             "regroup",
+            "keep",
             "row",
             "seed",
         )

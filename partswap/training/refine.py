@@ -59,7 +59,9 @@ def refine(options: TrainOptions, model: str) -> Path:
         run.discovery_share = 0.0
         started = time.monotonic()
         student = load_student(checkpoint).to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        before = {k: v.clone() for k, v in student.state_dict().items()}
         student = _student(run, student)
+        _keep(student, before, options.keep)
         renderer = _renderer(run, checkpoint, student)
         return _finish(run, checkpoint, student, renderer, time.monotonic() - started)
 
@@ -89,6 +91,15 @@ def _student(run: Run, student: Segmenter) -> Segmenter:
             precision=run.runner.precision, report=report,
         )  # fmt: skip
     return distill_round(run, student, targets, 1, start)
+
+
+@torch.no_grad()
+def _keep(student: Segmenter, before: dict[str, Tensor], share: float) -> None:
+    """Average with the weights of before (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR
+    2022): what new photos teach, without forgetting the old."""
+    for name, value in student.state_dict().items():
+        if value.is_floating_point():
+            value.lerp_(before[name].to(value.device), share)
 
 
 def _renderer(run: Run, checkpoint: Checkpoint, student: Segmenter) -> dict[str, Tensor]:

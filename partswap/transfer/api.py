@@ -36,7 +36,7 @@ def transfer(
 
     Args:
         source, target: photos in any form that `partswap.segment` takes, or its results.
-        parts: names or ids, `"chest,arm"` or `["chest", "arm"]`; `"all"` is every part but the head.
+        parts: names or ids, `"chest,arm"` or `["chest", "arm"]`; `"all"` is every part but head and neck.
         to: the target's parts, where they are others: one for each of `parts`, or one for all of them.
         model: a loaded model, or as `partswap.load` takes it; None is the embedded one.
         strength, border, seed: see `Options`. person, source_person: 1 the main person of the target and of

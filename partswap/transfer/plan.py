@@ -15,7 +15,7 @@ __all__ = ["Names", "Wish", "is_all", "mirror_name", "presence", "wishes"]
 Names = str | Iterable[str | int]
 """Named parts: `"chest,arm"`, `["chest", 7]`."""
 
-_HEAD = {"head", "hair", "face"}
+_HEAD = {"head", "hair", "face", "neck"}
 _LEAST = 0.0015  # of a person's area: a part below it is not shown
 _TRACE = 1e-4
 
@@ -34,8 +34,8 @@ def wishes(parts: Parts, names: Names, to: str | Iterable[str | int] | None) -> 
     """Parse what was asked for.
 
     Args:
-        names: as `Parts.parse` takes them; "all" means every part but the head. to: the target's parts, one
-            for each of `names`, or one for all; None is the same parts.
+        names: as `Parts.parse` takes them; "all" means every part but head and neck. to: the target's parts,
+            one for each of `names`, or one for all; None is the same parts.
 
     Raises:
         UsageError: an unknown name, nothing at all, or counts that do not match.

@@ -74,3 +74,21 @@ def test_regrouping_needs_a_model(run_words: Words, tmp_path: Path, cli: Any) ->
     assert ended.code == 2
     assert "--refine" in ended.err
     assert not (tmp_path / "run").exists()
+
+
+def test_keeping_half_of_the_weights_averages_them(
+    finished: Path, run_words: Words, tmp_path: Path, cli: Any
+) -> None:
+    """Not of two runs, but of two files: the same run with and without --keep."""
+    old = read_checkpoint(finished).tensors("student.")
+    new = refined(run_words, cli, tmp_path / "new", finished).tensors("student.")
+    both = refined(run_words, cli, tmp_path / "both", finished, "--keep", 0.5).tensors("student.")
+    assert any(not torch.equal(old[k], new[k]) for k in old)
+    for name in old:
+        torch.testing.assert_close(both[name], (old[name] + new[name]) / 2, atol=2e-3, rtol=2e-3)
+
+
+def test_keeping_everything_is_refused(finished: Path, run_words: Words, tmp_path: Path, cli: Any) -> None:
+    ended = cli(*run_words(tmp_path / "run", "--refine", finished, "--keep", 1))
+    assert ended.code == 2
+    assert "--keep" in ended.err

@@ -38,7 +38,11 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 @pytest.fixture(scope="module")
 def models(tiny_checkpoint: Path) -> dict[str, partswap.Model]:
-    return {name: partswap.load(tiny_checkpoint, device="cpu", engine=name) for name in ("onnx", "torch")}
+    """The embedded model has its graph with it, so that none is made for the small one."""
+    return {
+        "onnx": partswap.load(device="cpu", engine="onnx"),
+        "torch": partswap.load(tiny_checkpoint, device="cpu", engine="torch"),
+    }
 
 
 def pictures(count: int) -> list[np.ndarray]:
@@ -101,7 +105,7 @@ def test_many_are_the_same_as_one_by_one(models: dict[str, partswap.Model], engi
     for photo, found in zip(photos, many, strict=True):
         one = model.segment(photo)
         assert (found.image.rgb == photo).all()
-        assert np.abs(found.part_map - one.part_map).max() < 1e-5
+        assert np.abs(found.part_map - one.part_map).max() < 1e-4
         assert (found.labels == one.labels).mean() > 0.999
 
 

@@ -138,5 +138,5 @@ def even_pull(part_map: Tensor, foreground: Tensor, strength: Tensor) -> Tensor:
 
 def harden(soft: Tensor) -> Tensor:
     """Straight-through: one-hot forward, gradient of the soft map backward; (B, K, h, w)."""
-    hard = F.one_hot(soft.argmax(1), soft.shape[1]).permute(0, 3, 1, 2).to(soft.dtype)
+    hard = torch.zeros_like(soft).scatter_(1, soft.argmax(1, keepdim=True), 1.0)
     return hard + soft - soft.detach()

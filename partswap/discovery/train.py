@@ -64,7 +64,7 @@ def discovery_stage(run: Run, model: DiscoveryModel) -> tuple[Stage, MovingAvera
     def step(index: Tensor, g: torch.Generator, share: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         views = make_views(run.photos, index, options.mirror, g)
         losses, values, _ = discovery_losses(
-            model, views, terms, options.mirror, torch.tensor(share, device=run.device), g
+            model, views, terms, options.mirror, torch.full((), share, device=run.device), g
         )
         if "critic" in values:
             losses = {**losses, "critic": values["critic"]}

@@ -221,19 +221,20 @@ class _FirstBroken:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.first: dict[str, Tensor] = {}
+        self.names: list[str] = []
+        self.first = torch.zeros(0)
 
     def watch(self, values: dict[str, Tensor], step: int) -> None:
-        now = torch.tensor(step, device=self.device)
-        for name, value in values.items():
-            before = self.first.get(name)
-            if before is None:
-                before = torch.tensor(-1, device=self.device)
-            self.first[name] = torch.where((before < 0) & ~torch.isfinite(value.detach()), now, before)
+        """Look at the terms of a step; they are the same in every step of a stage."""
+        if not self.names:
+            self.names = list(values)
+            self.first = torch.full((len(values),), -1, device=self.device)
+        broken = ~torch.isfinite(torch.stack([values[name].detach().float() for name in self.names]))
+        self.first = torch.where((self.first < 0) & broken, step, self.first)
 
     def complain(self, stage: str) -> None:
         """Raise if any term broke; the state on disk is from before."""
-        found = {name: int(step) for name, step in self.first.items() if int(step) >= 0}
+        found = {n: s for n, s in zip(self.names, self.first.tolist(), strict=True) if s >= 0}
         if found:
             step = min(found.values())
             names = ", ".join(sorted(n for n, s in found.items() if s == step))

@@ -141,20 +141,25 @@ def inside(grid: Tensor) -> Tensor:
     return (grid.abs().amax(-1) <= 1.0).float().unsqueeze(1)
 
 
+@functools.cache
+def _chroma_planes(device: torch.device) -> tuple[Tensor, Tensor]:
+    """RGB to YIQ and back, (3, 3) each; made once, because copying and inverting wait for the device."""
+    to_yiq = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+    return to_yiq.to(device), torch.linalg.inv(to_yiq).to(device)
+
+
 def _hue_matrix(angle: Tensor, saturation: Tensor) -> Tensor:
     """Rotation by ``angle`` and scaling by ``saturation`` of the chroma plane, as RGB matrices (B, 3, 3).
 
     The plane is that of YIQ (FCC NTSC 1953); luma is left alone.
     """
-    to_yiq = torch.tensor(
-        [[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]], device=angle.device
-    )
+    to_yiq, to_rgb = _chroma_planes(angle.device)
     turn = torch.zeros(len(angle), 3, 3, device=angle.device)
     turn[:, 0, 0] = 1.0
     turn[:, 1, 1] = turn[:, 2, 2] = angle.cos() * saturation
     turn[:, 1, 2] = -angle.sin() * saturation
     turn[:, 2, 1] = angle.sin() * saturation
-    return torch.linalg.inv(to_yiq) @ turn @ to_yiq
+    return to_rgb @ turn @ to_yiq
 
 
 def jitter_colour(x: Tensor, g: torch.Generator, strength: float = 1.0) -> Tensor:

@@ -115,6 +115,7 @@ def _pictures(case: _Case, parts: str, seed: int) -> tuple[dict[str, np.ndarray]
     for part in done.record["parts"]:
         here = np.isin(target.labels, part["target_ids"])
         there = np.isin(source.labels, part["source_ids"])
+        there = there if there.any() else source.labels > 0  # a trace: shown nowhere for sure
         pictures["mean colour"][here] = source.rgb[there].mean(axis=0).round()
     painted = _decoded(case.pair)
     if painted is not None:

@@ -1,7 +1,10 @@
-"""Where the ONNX graphs of a checkpoint lie: in its folder, or in the user's cache. Nothing here needs torch.
+"""Where the ONNX graphs of a checkpoint lie: with an embedded model, or in the user's cache. Nothing here
+needs torch.
 
 A graph says in its metadata which weights and which preprocessing it was made from (`graph_key`); one that
-says something else is not used. What a graph in a folder may contain is looked at by `trust`.
+says something else is not used. What it says can be forged, and standard operators alone can ask for all
+memory there is; so a graph in any other folder, which may come from a stranger, is never opened. The cache
+holds what was made here, from weights.
 """
 
 from __future__ import annotations
@@ -40,12 +43,11 @@ def cached_graph(checkpoint: Checkpoint, which: str = "student") -> Path:
 
 
 def graphs_there(checkpoint: Checkpoint, which: str = "student") -> list[Path]:
-    """The graph in the checkpoint's folder and the one in the cache, those that exist, in the order of use.
+    """The graph that came with an embedded model and the one in the cache, those that exist, in the order of
+    use."""
+    from partswap.checkpoint import is_embedded
 
-    Of what comes from the hub only safetensors and JSON are opened, so a graph that another program may have
-    put into the hub's cache is passed over.
-    """
-    own = [checkpoint.path / GRAPH_FILES[which]] if checkpoint.hub is None else []
+    own = [checkpoint.path / GRAPH_FILES[which]] if is_embedded(checkpoint.path) else []
     places = (*own, cached_graph(checkpoint, which))
     return [path for path in places if path.is_file()]
 

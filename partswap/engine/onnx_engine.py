@@ -16,7 +16,6 @@ from partswap.engine.graphs import cached_graph, graph_key, graphs_there
 from partswap.engine.runtime import PROVIDERS, check_cards, runtime, short
 from partswap.engine.session import Session
 from partswap.engine.threads import net_threads
-from partswap.engine.trust import why_untrusted
 from partswap.errors import DeviceError, PartswapError
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ class OnnxEngine:
     def _open(self, which: str) -> Session:
         for path in graphs_there(self._checkpoint, which):
             try:
-                return self._trusted(path, which)
+                return self._checked(path, which)
             except DeviceError:
                 raise
             except PartswapError as error:
@@ -120,23 +119,13 @@ class OnnxEngine:
         export_onnx(self._checkpoint, {which: path}, overwrite=True)
         return self._session(path, _bytes(path))
 
-    def _trusted(self, path: Path, which: str) -> Session:
-        """The graph at `path`; PartswapError where it must not be used."""
-        data = _bytes(path)  # read once: what was looked at is what runs
-        problem = (
-            None if self._is_ours(path) else why_untrusted(data, self._checkpoint.weights.stat().st_size)
-        )
-        if problem is None:
-            session = self._session(path, data)
-            problem = _misfit(session, self._checkpoint, which)
-            if problem is None:
-                return session
-        raise PartswapError(f"{path} does not belong here: {problem}")
-
-    def _is_ours(self, path: Path) -> bool:
-        from partswap.checkpoint import is_embedded
-
-        return path.parent != self._checkpoint.path or is_embedded(path.parent)
+    def _checked(self, path: Path, which: str) -> Session:
+        """The graph at `path`; PartswapError where it is another's."""
+        session = self._session(path, _bytes(path))
+        problem = _misfit(session, self._checkpoint, which)
+        if problem is not None:
+            raise PartswapError(f"{path} does not belong here: {problem}")
+        return session
 
     def _session(self, path: Path, data: bytes) -> Session:
         return Session(data, path, self._kind, self._index, self._threads)

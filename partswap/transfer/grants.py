@@ -24,7 +24,8 @@ class Grants:
     """
 
     def __init__(self, pair: Pair, options: Options, asked: list[Wish], picky: bool) -> None:
-        """picky: a part that the source does not show at all is an error, not a note."""
+        """picky: a part that the source does not show at all is an error, not a note, and one that it hardly
+        shows is rendered."""
         self.pair, self.options, self.picky = pair, options, picky
         self.taken = tuple(sorted({i for wish in asked for i in wish.source}))
         self.missing: list[dict[str, str]] = []
@@ -55,7 +56,8 @@ class Grants:
         if twin and presence(source, twin) == "shown":
             self._note("source", wish.name, "mirror", "the other side was mirrored")
             return self._warped(Wish(wish.name, wish.to, twin, wish.target), flipped=True)
-        layers = self._rendered(wish) if shown == "trace" else []
+        # who asks for "all" wants what the source shows, not a guess at the legs of a half-length portrait
+        layers = self._rendered(wish) if shown == "trace" and self.picky else []
         if layers:
             self._note("source", wish.name, "renderer", "it was rendered")
         elif self.picky:

@@ -142,8 +142,8 @@ def part_layers(
     for side in found.mirrored:
         if side.part in ids[1]:
             share = _share(side.target, presence, target, views[1])
-            _, rest, shown, _ = parts[0]
-            parts[0] = (found.field, rest * (1 - share), shown - side.target, route.flipped)
+            _, rest, all_sides, _ = parts[0]
+            parts[0] = (found.field, rest * (1 - share), all_sides - side.target, route.flipped)
             parts.append((side.field, whole * share, side.target, True))
     fields = [views[0].to_photo(positions) for positions, *_ in parts]
     scales = [field_scale(one, views[1].step) for one in fields]

@@ -234,7 +234,12 @@ def said_once(ran: Ran, named: str = "") -> None:
         ran.complaints.append(f"exit {ran.code} with {len(errors)} sentences: {ran.err.strip()[:100]!r}")
     if ran.code and named and not any(named in line for line in errors):
         ran.complaints.append(f"did not name {named!r}: {errors[:1]}")
-    if ran.code and (left := [name for name in ran.made if name.startswith("out/")]):
+    # (a run of `train` keeps its folder and its log, whatever becomes of it)
+    if (
+        ran.code
+        and ran.words[0] != "train"
+        and (left := [name for name in ran.made if name.startswith("out/")])
+    ):
         ran.complaints.append(f"failed, and left {left[0]}")
 
 
@@ -295,9 +300,8 @@ def checked_model(
         header_only = column in NOT_LOADED and case.name.startswith(("weights-", "config-"))
         if case.expected == REFUSED and ran.code != 3 and not header_only and ran.code is not None:
             ran.complaints.append(f"exit {ran.code} where 3 belongs: {ran.err.strip()[-150:]!r}")
-        # random weights may see no part; they were loaded, though
-        too_few = column == "transfer" and ran.code == 1
-        if case.expected == FINE and ran.code != 0 and not too_few and ran.code is not None:
+        no_part = column == "transfer" and ran.code == 1  # random weights see none; they were loaded, though
+        if case.expected == FINE and ran.code != 0 and not no_part and ran.code is not None:
             ran.complaints.append(f"was refused: {ran.err.strip()[-150:]!r}")
         if column != "doctor":  # which tells of problems on stdout
             said_once(ran)

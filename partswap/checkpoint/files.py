@@ -56,7 +56,9 @@ def read_json(path: Path) -> object:
     if len(raw) > MAX_JSON:
         raise ModelError(f"{path} is larger than {MAX_JSON >> 20} MiB, which no checkpoint needs")
     try:
-        return json.loads(raw, parse_constant=_refuse_constant)
+        parsed = json.loads(raw, parse_constant=_refuse_constant)
+        json.dumps(parsed, ensure_ascii=False).encode()  # halves of characters could never be written again
+        return parsed
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{path} is not valid JSON ({str(error)[:80]})") from error
 

@@ -137,9 +137,9 @@ def _configs(data: dict[str, Any]) -> Iterator[Item]:
             )
     for name, (change, about) in changes.items():
         yield from _config(data, name, change, about)
-    yield from _config(
-        data, "training-wild", {"training": {"a\n": [[1e308, "\ud800"]]}}, "a wild record", FINE
-    )
+    wild = {"training": {"a\n": [[1e308, "名" * 9999]]}}
+    yield from _config(data, "training-wild", wild, "a wild record", FINE)
+    yield from _config(data, "training-half", {"training": {"a": "\ud800"}}, "half a character in the record")
     lacking = {key: value for key, value in data.items() if key != "student"}
     yield "config-lacks-student", _putting("config.json", json.dumps(lacking).encode()), "no student", REFUSED
 
@@ -254,7 +254,7 @@ def _whole_folders() -> Iterator[Item]:
     yield "folder-file", filed, "a file where a folder belongs", REFUSED
     yield "folder-linked", linked, "weights behind a link, as in the hub's cache", FINE
     yield "folder-code", _putting("modeling.py", evil), "code beside good weights", FINE
-    yield "folder-pickle-too", _putting("pytorch_model.bin", b"\x80\x04cos\nsystem\n"), "a pickle too", FINE
+    yield "folder-pickle-too", _putting("pytorch_model.bin", b"\x80\x04cos\nsystem\n"), "a pickle too", EITHER
 
 
 def _json(data: dict[str, Any], parts: object) -> bytes:

@@ -120,7 +120,8 @@ def prepared(folder: Path, match: str) -> Inputs:
     for number in range(8):
         (labelled / "images" / f"{number}.png").write_bytes(encoded(picture(number), "PNG"))
         (labelled / "labels" / f"{number}.png").write_bytes(encoded(label_of(number), "PNG"))
-    (labelled / "classes.json").write_text(json.dumps({"parts": ["background", "[/red]one", "two"]}))
+    for file, names in (("classes", ["one", "two"]), ("odd-classes", ["[/red]one", "\x1b[31m"])):
+        (labelled / f"{file}.json").write_text(json.dumps({"parts": ["background", *names]}))
     kept = [[case for case in cases if match in case.name] for cases in (images, checkpoints)]
     return Inputs(world, photo, labelled, *kept)
 
@@ -369,7 +370,15 @@ def of_folders(inputs: Inputs) -> Iterator[Job]:
             0,
         ),
         "evaluate, classes": (
-            ["evaluate", "--images", labelled / "images", "--labels", labelled / "labels", *classes],
+            [
+                "evaluate",
+                "--images",
+                labelled / "images",
+                "--labels",
+                labelled / "labels",
+                "--classes",
+                labelled / "odd-classes.json",
+            ],
             [],
             0,
         ),

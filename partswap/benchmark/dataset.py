@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,7 +109,7 @@ def find_entries(
 
 def _by_name(folder: Path) -> dict[str, Path]:
     """Images of a folder by their path without the ending; two with the same name are a UsageError."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UsageError(f"{folder} is not a folder")
     found: dict[str, Path] = {}
     for path in list_images(folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -107,7 +108,7 @@ class _Pass:
             self._file_trivial("given mask", photo.mask, photo.label)
         # Each photo has its own seeded stream, so that its window and warp do not depend on which others are
         # scored.
-        stream = (self.seed, zlib.crc32(photo.name.encode()))
+        stream = (self.seed, zlib.crc32(os.fsencode(photo.name)))
         if self.framing:
             self._add_framed(photo, np.random.default_rng((*stream, 1)))
         if self.leak:

@@ -6,6 +6,7 @@ with a seeded colour and stripes, or a method that keeps the target's texture wo
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -88,7 +89,7 @@ def _case(model: Model, first: Path, second: Path, parts: str, seed: int) -> _Ca
     if mask.mean() < 0.01:
         return None
     truth = true.image.rgb
-    rng = np.random.default_rng((seed, zlib.crc32(second.stem.encode())))
+    rng = np.random.default_rng((seed, zlib.crc32(os.fsencode(second.stem))))
     overwritten = _overwritten(truth, mask, rng)
     changed = replace(true, image=replace(true.image, rgb=overwritten))
     return _Case(Pair(source, changed, model.engine), truth, overwritten, mask)

@@ -204,7 +204,8 @@ def save_json(obj: Any, path: str | os.PathLike[str], overwrite: bool = False) -
     """
     refuse_existing(Path(path), overwrite)
     text = json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
-    _write((text + "\n").encode(), Path(path), overwrite)
+    # the names of files may hold bytes that are no text: as escapes, which JSON reads back
+    _write((text + "\n").encode(errors="backslashreplace"), Path(path), overwrite)
 
 
 def _plain(value: Any) -> Any:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import csv
+<<<<<<< HEAD
 import hashlib
 import json
+=======
+import os
+>>>>>>> attack
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -176,7 +180,7 @@ def load_photos(
     Raises:
         UsageError: no folder, or fewer than MIN_PHOTOS readable photos.
     """
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise UsageError(f"{root} is not a folder; give train a folder of photos.")
     paths = _without(list_images(root), root, ignore)
     mask_paths: Sequence[Path | None] = [None] * len(paths)

@@ -188,6 +188,25 @@ def test_classes_with_names_like_markup(cli: Any, tiny_checkpoint: Path, tmp_pat
     assert "[/red]one" in outcome.out
 
 
+def test_a_report_on_a_photo_whose_name_is_no_text(cli: Any, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    name = os.fsdecode(b"latin-\xe9.png")
+    for kind, made in (
+        ("images", picture()),
+        ("labels", picture().convert("L").point(lambda value: value // 128)),
+    ):
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / name).write_bytes(encoded(made, "PNG"))
+    (tmp_path / "images" / f"2{name}").write_bytes(b"no picture")
+    (tmp_path / "labels" / f"2{name}").write_bytes(encoded(picture().convert("L"), "PNG"))
+    words = ["evaluate", "--images", tmp_path / "images", "--labels", tmp_path / "labels", "--device", "cpu"]
+    outcome = cli(
+        *words, "--model", tiny_checkpoint, "--out", tmp_path / "report.json", "--json", "--framing"
+    )
+    assert outcome.code == 1, outcome.err
+    failed = json.loads((tmp_path / "report.json").read_text())["failed"]
+    assert failed == json.loads(outcome.out)["failed"] == [f"2{Path(name).stem}"]
+
+
 def test_deep_classes_are_one_sentence(tmp_path: Path) -> None:
     from partswap.benchmark.dataset import Classes
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import csv
-<<<<<<< HEAD
 import hashlib
 import json
-=======
 import os
->>>>>>> attack
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass

@@ -74,6 +74,7 @@ class _Killer:
 
     def __init__(self, command: str, words: Sequence[object], place: Path, **environment: str) -> None:
         self.told = Killed(command)
+        self.seconds = float("inf")
         self._words = [str(word) for word in words]
         self._random = random.Random(command)
         (place / "tmp").mkdir(exist_ok=True)
@@ -86,19 +87,19 @@ class _Killer:
             **environment,
         }
 
-    def whole(self, *more: object, **environment: str) -> float:
-        """Let it run to its end; returns the seconds."""
+    def whole(self, *more: object, **environment: str) -> None:
+        """Let it run to its end."""
         start = time.monotonic()
         process = self._start(more, environment)
         _, said = process.communicate()
         if process.returncode:
             self.told.complaints.append(f"did not go on: exit {process.returncode}, {said.strip()[-200:]!r}")
-        return time.monotonic() - start
+        self.seconds = min(self.seconds, time.monotonic() - start)
 
-    def kill(self, seconds: float, earliest: float, *more: object) -> bool:
-        """Kill it at a random moment between `earliest` (a share) and the end of a run of so many seconds;
+    def kill(self, earliest: float, *more: object) -> bool:
+        """Kill it at a random moment between `earliest` and the end, as shares of the quickest run so far;
         False if it had ended by then."""
-        moment = seconds * self._random.uniform(earliest, 1.0)
+        moment = self.seconds * self._random.uniform(earliest, 1.0)
         start = time.monotonic()
         process = self._start(more, {})
         while time.monotonic() - start < moment and process.poll() is None:
@@ -110,6 +111,8 @@ class _Killer:
             self.told.moments.append(moment)
         elif process.returncode:
             self.told.complaints.append(f"did not go on: exit {process.returncode}, {said.strip()[-200:]!r}")
+        else:
+            self.seconds = min(self.seconds, time.monotonic() - start)
         print(f"{self.told.command}\tkilled {self.told.count}\tat {moment:.1f}s", file=sys.stderr)
         return killed
 
@@ -131,11 +134,11 @@ class _Killer:
 
 def _train(place: Path, photos: Path, masks: Path, count: int) -> Killed:
     killer = _Killer("train", ["train", photos, "--masks", masks, *TRAIN], place)
-    seconds = killer.whole("--out", place / "whole")
+    killer.whole("--out", place / "whole")
     wanted = _digests(place / "whole" / "model", ("model.safetensors",))
     out, ends = place / "run", 0
     while killer.told.count < count:
-        killed = killer.kill(seconds, 0.4, "--out", out)
+        killed = killer.kill(0.4, "--out", out)
         killer.complain(_of_run(out))
         if not killed:
             ends += 1
@@ -186,11 +189,11 @@ def _segment(place: Path, count: int) -> Killed:
         )
     kinds = ["--what", "labels,overlay,cutouts,probabilities", "--device", "cpu"]
     killer = _Killer("segment", ["segment", photos, *kinds], place)
-    seconds = killer.whole("--out", place / "wanted")
+    killer.whole("--out", place / "wanted")
     wanted = _digests(place / "wanted")
     going_on = "--skip-existing" if _has_option("segment", "--skip-existing") else "--overwrite"
     while killer.told.count < count:
-        killed = killer.kill(seconds, 0.1, "--out", out, going_on)
+        killed = killer.kill(0.1, "--out", out, going_on)
         killer.complain(_foreign(wanted, out))
         if not killed:
             shutil.rmtree(out)
@@ -205,37 +208,38 @@ def _segment(place: Path, count: int) -> Killed:
 
 
 def _export(place: Path, count: int) -> Killed:
-    out = place / "graphs" / "graph.onnx"
+    """Two graphs, of the student and of the renderer, each written in one step."""
+    out, wanted = place / "graphs", place / "graphs wanted"
     words = ["export-onnx", "--model", place / "whole" / "model", "--overwrite"]
     killer = _Killer("export-onnx", words, place)
-    seconds = killer.whole("--out", place / "graph.onnx")
+    killer.whole("--out", wanted / "graph.onnx")
+    names = {path.name for path in wanted.iterdir()}
     while killer.told.count < count:
-        killer.kill(seconds, 0.2, "--out", out)
-        killer.complain(_of_graph(out))
-    before = _left_overs(out.parent)
-    killer.whole("--out", out)
-    killer.complain(_of_graph(out))
-    if not out.exists():
-        killer.told.complaints.append("no graph in the end")
+        killed = killer.kill(0.2, "--out", out / "graph.onnx")
+        killer.complain(_of_graphs(out, names, whole=not killed))
+    before = _left_overs(out)
+    killer.whole("--out", out / "graph.onnx")
+    killer.complain(_of_graphs(out, names, whole=True))
     killer.told.left = f"{before} hidden temporary files (.partswap-*.tmp.onnx), which no command reads"
-    killer.told.then = "the same command wrote the graph; an older one stayed whole until then"
+    killer.told.then = "the same command wrote the graphs; older ones stayed whole until then"
     return killer.told
 
 
-def _of_graph(path: Path) -> Iterator[str]:
+def _of_graphs(folder: Path, names: set[str], whole: bool) -> Iterator[str]:
     import onnx
 
-    try:
-        if path.exists():
+    there = [path for path in folder.glob("*") if not is_left_over(path)]
+    yield from (f"{path.name} is there" for path in there if path.name not in names)
+    if whole and {path.name for path in there} != names:
+        yield "not all graphs are there in the end"
+    for path in there:
+        try:
             model = onnx.load(path)
             onnx.checker.check_model(model, full_check=True)
             if "parity" not in {each.key for each in model.metadata_props}:
-                yield "a graph without its comparison"
-    except Exception as error:  # protobuf and the checker raise what they like
-        yield f"half-written: {error}"
-    yield from (
-        f"{each.name} is there" for each in path.parent.glob("*") if each != path and not is_left_over(each)
-    )
+                yield f"{path.name} was written without its comparison"
+        except Exception as error:  # protobuf and the checker raise what they like
+            yield f"half-written: {path.name}: {error}"
 
 
 # ---------------------------------------------------------------- pull
@@ -257,11 +261,11 @@ def _pull(place: Path, count: int) -> Killed:
             HF_HUB_DISABLE_XET="1",
             NO_PROXY="127.0.0.1",
         )
-        seconds = killer.whole("pull", "owner/name")
+        killer.whole("pull", "owner/name")
         shutil.rmtree(home)
         ends = 0
         while killer.told.count < count:
-            killed = killer.kill(seconds, 0.1, "pull", "owner/name")
+            killed = killer.kill(0.1, "pull", "owner/name")
             killer.complain(_of_cache(home, wanted, whole=not killed))
             if not killed:
                 ends += 1

@@ -218,7 +218,7 @@ def checked_image(world: World, words: list[object], case: Case, column: str) ->
             ran.complaints.append("was taken")
         if case.expected == FINE and ran.code and not free:
             ran.complaints.append(f"was refused: {ran.err.strip()[-150:]}")
-        said_once(ran, printable(case.name) if column == "segment" else "")
+        said_once(ran, printable(Path(case.name).stem) if column == "segment" else "")
         return ran
 
     return run
@@ -391,7 +391,7 @@ def of_folders(inputs: Inputs) -> Iterator[Job]:
 
 def checked_folder(world: World, words: list[object], cases: list[Case], code: int) -> Callable[[], Ran]:
     def run() -> Ran:
-        ran = world.run(words, limit=20 * LIMIT, fresh=True)
+        ran = world.run(words, limit=10 * LIMIT, fresh=True)
         if ran.code != code:
             ran.complaints.append(f"exit {ran.code} where {code} belongs: {ran.err.strip()[-150:]!r}")
         for case in cases:

@@ -103,7 +103,7 @@ class World:
             if model is not None:
                 _copy(model, place / "out" / "model")
             given = set(_tree(place))
-            ran = self._process([str(word) for word in words], place, max(limit, _KILLED_AFTER), fresh)
+            ran = self._process([str(word) for word in words], place, limit / LIMIT * _KILLED_AFTER, fresh)
             ran.made = sorted(set(_tree(place)) - given)
         ran.complaints = [*_manners(ran, limit), *self._trespasses(before)]
         return ran

@@ -10,7 +10,6 @@ from partswap.transfer.layers import Layer, merged
 from partswap.transfer.sides import positions
 from partswap.transfer.trust import trust
 from partswap.transfer.view import View
-from partswap.transfer.warp import Patch
 
 SIZE = (40, 30)
 

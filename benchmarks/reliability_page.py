@@ -45,8 +45,8 @@ Each has a test in `tests/reliability`:
 - A `config.json` that names an encoder of 4 billion weights was built for 316 s before it was
   refused: nets are built without memory first, and only what fits its tensors gets any.
 - An `input_long_side` of 4096 took 42 s; strides of 1 and 7, a `std` of 1e-300, weights of whole numbers
-  and 5001 dimensions were tracebacks or quiet nonsense: all are refused by name. Weights have at most 1 GiB (a
-  sparse file of 3 GB was hashed for 18 s). NaN out of a net is an error.
+  and 5001 dimensions were tracebacks or quiet nonsense: all are refused by name. Weights have at most 1
+  GiB (a sparse file of 3 GB was hashed for 18 s). NaN out of a net is an error.
 - A named pipe that nobody writes to hung every command that met it.
 - Label maps were opened with every decoder that Pillow has, and so EPS with Ghostscript.
 - Names that are no UTF-8, `~nobody/x`, names of more than 255 letters, folders 1000 deep, folders that

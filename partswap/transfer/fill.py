@@ -17,7 +17,6 @@ __all__ = ["FILLED", "MIRRORED", "REAL", "Cleaned", "clean", "pull_push"]
 REAL, MIRRORED, FILLED = 0, 1, 2
 """Where a pixel's colour comes from."""
 
-_SMOOTH = 0.04  # blur of the border to mirror about, in reaches
 _FILL_SIDE = 384
 _GRAIN = 3.0  # largest standard deviation of the grain on filled pixels, in levels
 
@@ -37,9 +36,13 @@ def clean(rgb: np.ndarray, valid: np.ndarray, reach: float, rng: np.random.Gener
         rgb: uint8 (h, w, 3). valid: bool (h, w), pixels that surely show the part, at least one.
         reach: distance in pixels up to which mirroring looks believable.
     """
+    cv2 = opencv()
     out = rgb.copy()
     origin = np.where(valid, REAL, FILLED).astype(np.uint8)
-    _mirror(out, origin, valid, reach)
+    distance, nearest = cv2.distanceTransformWithLabels(
+        (~valid).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    _mirror(out, origin, valid, (distance > 0) & (distance <= reach), nearest)
     hole = origin == FILLED
     if hole.any():
         smooth = pull_push(out, ~hole)
@@ -49,30 +52,20 @@ def clean(rgb: np.ndarray, valid: np.ndarray, reach: float, rng: np.random.Gener
     return Cleaned(out, origin)
 
 
-def _mirror(out: np.ndarray, origin: np.ndarray, valid: np.ndarray, reach: float) -> None:
-    """Fill pixels up to `reach` away from their reflection about the border, where that is valid.
-
-    The border is smoothed first: neighbours that reflect about different corners of a jagged one would look
-    like fur.
-    """
-    cv2 = opencv()
-    outside, inside = (
-        cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        for mask in (~valid, valid)
-    )
-    y, x = np.nonzero((outside > 0) & (outside <= reach))
+def _mirror(
+    out: np.ndarray, origin: np.ndarray, valid: np.ndarray, wanted: np.ndarray, nearest: np.ndarray
+) -> None:
+    """Fill `wanted` pixels from their reflection about the nearest valid pixel, where that is valid."""
+    y, x = np.nonzero(wanted)
     if not len(y):
         return
-    away = cv2.GaussianBlur(np.where(valid, 1 - inside, outside), (0, 0), max(1.0, _SMOOTH * reach))
-    slope = np.stack(
-        [cv2.Sobel(away, cv2.CV_32F, *d, ksize=3, scale=1 / 8)[y, x] for d in ((0, 1), (1, 0))], 1
-    )
-    length = np.maximum(np.linalg.norm(slope, axis=1), 1e-3)
-    back = 2 * np.maximum(away[y, x], outside[y, x])  # smoothing must not leave it outside
-    there = np.rint(np.stack([y, x], axis=1) - (back / length)[:, None] * slope).astype(np.intp)
-    near = (there >= 0).all(axis=1) & (there < valid.shape).all(axis=1)
+    place = np.zeros((int(nearest.max()) + 1, 2), np.int32)
+    rows, columns = np.nonzero(valid)
+    place[nearest[rows, columns]] = np.stack([rows, columns], axis=1)
+    there = 2 * place[nearest[y, x]] - np.stack([y, x], axis=1)
+    inside = (there >= 0).all(axis=1) & (there < valid.shape).all(axis=1)
     there = np.clip(there, 0, np.array(valid.shape) - 1)
-    good = near & valid[there[:, 0], there[:, 1]]
+    good = inside & valid[there[:, 0], there[:, 1]]
     out[y[good], x[good]] = out[there[good, 0], there[good, 1]]
     origin[y[good], x[good]] = MIRRORED
 

@@ -94,8 +94,7 @@ class Patch:
                 pixel.
 
         Returns:
-            float32 (R, S, 3), 0..255. Beyond the patch (a garment that the photo's edge cuts) it goes on as
-                its mirror image.
+            float32 (R, S, 3), 0..255; beyond the patch its edge goes on.
         """
         local = (at + 0.5 - np.asarray(self.corner, np.float32)) / np.asarray(self.factor, np.float32) - 0.5
         level = np.log(np.maximum(scale / max(self.factor), 1e-3)) / np.log(_STEP)
@@ -119,5 +118,5 @@ class Patch:
             np.ascontiguousarray(at[..., 0]),
             np.ascontiguousarray(at[..., 1]),
             cv2.INTER_CUBIC,
-            borderMode=cv2.BORDER_REFLECT_101,
+            borderMode=cv2.BORDER_REPLICATE,
         ).astype(np.float32)

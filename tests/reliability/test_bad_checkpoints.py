@@ -84,6 +84,18 @@ def test_a_model_that_breaks_a_transfer_is_the_models_fault(
     photo = tmp_path / "photo.png"
     Image.fromarray(PICTURE).save(photo)
     model = bad_checkpoints[0] / "weights-extreme"
-    outcome = cli("transfer", photo, photo, "--parts", "1", "--out", tmp_path / "new.png", "--model", model)
+    outcome = cli(
+        "transfer",
+        photo,
+        photo,
+        "--parts",
+        "1",
+        "--out",
+        tmp_path / "new.png",
+        "--model",
+        model,
+        "--engine",
+        "torch",
+    )
     assert outcome.code == 3, outcome.err
     assert not (tmp_path / "new.png").exists()

@@ -10,7 +10,6 @@ from partswap.transfer.layers import Layer, merged
 from partswap.transfer.sides import positions
 from partswap.transfer.trust import trust
 from partswap.transfer.view import View
-from partswap.transfer.warp import Patch
 
 SIZE = (40, 30)
 
@@ -100,11 +99,3 @@ def test_all_leaves_what_the_source_hardly_shows(draw, monkeypatch):
     source.part_map[5] += 0.02 * source.part_map[4]
     result = Pair(source, target, object()).transfer("all", None, Options())
     assert {"part": "leg", "from": "source", "filled_by": "nothing"} in result.record["missing"]
-
-
-def test_a_garment_cut_by_the_photos_edge_goes_on_as_its_mirror_image():
-    rgb = np.random.default_rng(0).integers(0, 256, (20, 12, 3)).astype(np.uint8)
-    patch = Patch.of(rgb, (0, 0), (1.0, 1.0), 1.0)
-    y, x = np.mgrid[20:30, :12].astype(np.float32)
-    beyond = patch.read(np.stack([x, y], -1), np.ones_like(x))
-    assert np.abs(beyond - rgb[18:8:-1]).max() <= 0.5

@@ -45,23 +45,24 @@ def refine(options: TrainOptions, model: str) -> Path:
     :func:`partswap.training.train.train` raises, and ModelError.
     """
     checkpoint = read_checkpoint(resolve_model(model, options.quiet))
-    weights = pretrained_weights(options.pretrained, options.backbone) if options.regroup else None
     options = dataclasses.replace(
         options,
+        backbone=str(checkpoint.config.student["backbone"]),
         parts=checkpoint.config.parts,
         rate=options.rate * RATE_FACTOR,
         size=checkpoint.config.size,
         rounds=1,
     )
     options.check()
+    weights = pretrained_weights(options.pretrained, options.backbone) if options.regroup else None
     with RunLog(options.out, quiet=options.quiet) as log:
         run = open_run(options, log, weights)
         run.discovery_share = 0.0
         started = time.monotonic()
         student = load_student(checkpoint).to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        before = {k: v.clone() for k, v in student.state_dict().items()}
+        if run.photos.masks is None:
+            run.photos.masks = _own_masks(run, student)
         student = _student(run, student)
-        _keep(student, before, options.keep)
         renderer = _renderer(run, checkpoint, student)
         return _finish(run, checkpoint, student, renderer, time.monotonic() - started)
 
@@ -73,8 +74,7 @@ def _student(run: Run, student: Segmenter) -> Segmenter:
         assert run.saved is not None
         restore_module(student, run.saved[0], "student")
         return student
-    if run.photos.masks is None:
-        run.photos.masks = _own_masks(run, student)
+    before = {k: v.clone() for k, v in student.state_dict().items()}
     log = run.runner.log
     log.stage("part maps")
     g = step_generator(run.options.seed, 911, 0, run.device)
@@ -90,7 +90,9 @@ def _student(run: Run, student: Segmenter) -> Segmenter:
             predict, run.photos, g, views=OWN_VIEWS, mirror=run.options.mirror, turn_at=0.5,
             precision=run.runner.precision, report=report,
         )  # fmt: skip
-    return distill_round(run, student, targets, 1, start)
+    student = distill_round(run, student, targets, 1, start)
+    _keep(student, before, run.options.keep)
+    return student
 
 
 @torch.no_grad()

@@ -92,3 +92,44 @@ def test_keeping_everything_is_refused(finished: Path, run_words: Words, tmp_pat
     ended = cli(*run_words(tmp_path / "run", "--refine", finished, "--keep", 1))
     assert ended.code == 2
     assert "--keep" in ended.err
+
+
+@pytest.mark.parametrize("masks", [True, False])
+def test_a_run_that_stopped_at_the_renderer_goes_on_as_if_it_had_not(
+    finished: Path, run_words: Words, tmp_path: Path, cli: Any, monkeypatch: pytest.MonkeyPatch, masks: bool
+) -> None:
+    """The student is done then: it must not be averaged with the old one again, nor miss its masks."""
+    from partswap.training.loop import Interrupted, Runner
+
+    def words(out: Path, *more: object) -> list[str]:
+        found = run_words(out, "--refine", finished, "--regroup", "--keep", 0.5, "--distill-steps", 20, *more)
+        at = found.index("--masks")
+        return found if masks else [*found[:at], *found[at + 2 :]]
+
+    assert cli(*words(tmp_path / "whole")).code == 0
+    step = Runner.one_step
+
+    def stopped(self: Runner, stage: Any, progress: Any) -> Any:
+        if stage.name == "renderer" and progress.step == 1:
+            self.save(stage, progress)
+            raise Interrupted("stopped")
+        return step(self, stage, progress)
+
+    monkeypatch.setattr(Runner, "one_step", stopped)
+    assert cli(*words(tmp_path / "cut")).code == 130
+    monkeypatch.setattr(Runner, "one_step", step)
+    ended = cli(*words(tmp_path / "cut", "--resume"))
+    assert ended.code == 0, ended.err
+    whole, cut = (read_checkpoint(tmp_path / run / "model").tensors() for run in ("whole", "cut"))
+    assert [name for name in whole if not torch.equal(whole[name], cut[name])] == []
+
+
+def test_refining_takes_the_encoder_of_the_model(
+    finished: Path, run_words: Words, tmp_path: Path, cli: Any
+) -> None:
+    words = run_words(tmp_path / "run", "--refine", finished)
+    at = words.index("--backbone")
+    ended = cli(*words[:at], *words[at + 2 :])
+    assert ended.code == 0, ended.err
+    config = read_checkpoint(tmp_path / "run" / "model").config
+    assert config.training["refined"][0]["backbone"] == config.student["backbone"] != "tf_efficientnet_lite0"

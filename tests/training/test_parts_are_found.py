@@ -14,18 +14,17 @@ from numpy.typing import NDArray
 from partswap.benchmark.part_iou import score_label_maps
 from partswap.benchmark.trivial import SHAPES, cells
 from partswap.discovery.model import DiscoveryModel
+from partswap.discovery.step import normalise
 from partswap.discovery.train import discover, new_model
-from partswap.distillation.targets import part_targets
 from partswap.training.data import PhotoSet, load_photos
 from partswap.training.log import RunLog
 from partswap.training.options import TrainOptions
 from partswap.training.train import open_run
-from partswap.training.views import step_generator
 
 SIZE = 64
 PHOTOS = 200
 STEPS = 250
-PARTS = 8
+PARTS = 12
 FIRST_UNSEEN, UNSEEN = 5000, 100
 """Figures with these numbers are scored; the training never sees them, and labels never at all."""
 
@@ -39,15 +38,12 @@ def overall(maps: Labels, labels: Labels, figures: ModuleType) -> float:
     return float(strict["overall"])
 
 
+@torch.no_grad()
 def part_maps(model: DiscoveryModel, photos: PhotoSet) -> Labels:
-    """The part maps that stage 2 would learn from."""
+    """The teacher's parts in the given foreground."""
     model.eval()
-
-    def predict(x: torch.Tensor) -> torch.Tensor:
-        return F.interpolate(model.teacher(x).float(), scale_factor=2.0, mode="bilinear").softmax(1)
-
-    found = part_targets(predict, photos, step_generator(0, 911, 0, torch.device("cpu")), turn=False)
-    ids = F.interpolate(found.float(), size=(SIZE, SIZE), mode="bilinear").argmax(1) + 1
+    logits = model.teacher(normalise(photos.images.float() / 255))
+    ids = F.interpolate(logits, size=(SIZE, SIZE), mode="bilinear").argmax(1) + 1
     assert photos.masks is not None
     return list((ids * (photos.masks[:, 0] > 127)).to(torch.uint8).numpy())
 
@@ -82,6 +78,7 @@ def test_parts_of_drawn_figures_are_found_from_random_weights(
         untrained = overall(part_maps(new_model(run), photos), labels, figures)
         model = discover(run)
     trained = overall(part_maps(model, photos), labels, figures)
-    # 32 cells of the grid may fit four classes better than 8 parts could, and still do not.
-    assert trained > max(rows.values()) + 0.05, (trained, rows)
+    print(f"untrained {untrained:.3f}, trained {trained:.3f}, {rows}")
+    # Measured: .62 with two seeds, against .47 for bands and .51 for the grid, which has 32 cells.
+    assert trained > max(rows.values()) + 0.04, (trained, rows)
     assert untrained < min(rows.values()), (untrained, rows)

@@ -95,7 +95,10 @@ def _parameter_groups(student: Segmenter, rate: float, pretrained: bool) -> list
     ]
 
 
-def distill_round(run: Run, student: Segmenter, targets: Tensor, number: int, start: Progress) -> Segmenter:
+def distillation_stage(
+    run: Run, student: Segmenter, targets: Tensor, number: int
+) -> tuple[Stage, MovingAverage]:
+    """The stage that trains ``student``, and its moving average."""
     options = run.options
     average = MovingAverage(student)
     if options.compile:
@@ -113,6 +116,12 @@ def distill_round(run: Run, student: Segmenter, targets: Tensor, number: int, st
         f"distillation{number}", number, run.budget(number), options.batch, len(run.photos), student, average,
         student, [adamw(groups, options.rate)], step, lambda path: _student_sheet(run, average.module, path),
     )  # fmt: skip
+    return stage, average
+
+
+def distill_round(run: Run, student: Segmenter, targets: Tensor, number: int, start: Progress) -> Segmenter:
+    """One round of distillation; the student comes back averaged, in eval mode."""
+    stage, average = distillation_stage(run, student, targets, number)
     run.restore(stage, start)
     run.runner.run(stage, start)
     student.load_state_dict(average.module.state_dict())

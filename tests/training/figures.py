@@ -92,13 +92,14 @@ def figure(seed: int, size: int = 64) -> tuple[NDArray[np.uint8], NDArray[np.uin
     return photo, labels[FINE // 2 :: FINE, FINE // 2 :: FINE].copy()
 
 
-def write_figures(folder: Path, count: int, size: int = 64) -> tuple[Path, Path]:
-    """Write photos and foreground masks (no labels); returns both folders."""
+def write_figures(folder: Path, count: int, size: int = 64, first: int = 0) -> tuple[Path, Path]:
+    """Write photos and foreground masks (no labels) of figures from number ``first`` on; returns both
+    folders."""
     photos, masks = folder / "photos", folder / "masks"
     for made in (photos, masks):
         made.mkdir(parents=True)
-    for i in range(count):
+    for i in range(first, first + count):
         photo, labels = figure(i, size)
-        Image.fromarray(photo).save(photos / f"{i:03d}.png")
-        Image.fromarray(((labels > 0) * 255).astype(np.uint8)).save(masks / f"{i:03d}.png")
+        Image.fromarray(photo).save(photos / f"{i:04d}.png")
+        Image.fromarray(((labels > 0) * 255).astype(np.uint8)).save(masks / f"{i:04d}.png")
     return photos, masks

@@ -20,6 +20,8 @@ TURNS = (0.0, -45.0, 45.0, -90.0, 90.0)
 them."""
 TURN_MARGIN = 0.03
 """How much more confident (mean of the largest posterior) the teacher must be to prefer a turned photo."""
+CUT = 0.25
+"""A foreground whose last row is at least this wide, as a share of its widest row, goes on below the photo."""
 AVERAGED = WarpRange(zoom=(0.8, 1.2), rotate=12.0, shift=0.08, stretch=0.15, flip=0.5)
 
 
@@ -162,3 +164,16 @@ def _compose(outer: Tensor, inner: Tensor) -> Tensor:
     origin = outer[:, 0, 0] + dx * xs + dy * ys
     x, y = inner[..., :1], inner[..., 1:]
     return origin.view(n, 1, 1, 2) + x * dx.view(n, 1, 1, 2) + y * dy.view(n, 1, 1, 2)
+
+
+def ends_below(photos: PhotoSet) -> Tensor:
+    """Which photos end before their subject does, at the lower edge: bool (N,).
+
+    Their masks are known, their part maps are not to be trusted: places of parts are heights on a whole body.
+    """
+    assert photos.masks is not None
+    on = ((photos.masks > 127) & (photos.inside > 0))[:, 0]
+    rows = on.sum(2)  # (N, H)
+    last = photos.inside[:, 0].amax(2).cumsum(1).argmax(1, keepdim=True)  # the photo's own last row
+    edge = (rows.gather(1, last) + rows.gather(1, (last - 1).clamp(min=0))) / 2
+    return edge[:, 0] > CUT * rows.amax(1).clamp(min=1)

@@ -15,7 +15,7 @@ from partswap.discovery.step import normalise
 from partswap.distillation.regroup import regroup
 from partswap.distillation.renderer import fit_renderer
 from partswap.distillation.step import posterior_inside
-from partswap.distillation.targets import STRIDE, part_targets
+from partswap.distillation.targets import STRIDE, ends_below, part_targets
 from partswap.distillation.train import distill_round
 from partswap.engine.loading import load_student
 from partswap.nets.build import build_renderer
@@ -60,8 +60,7 @@ def refine(options: TrainOptions, model: str) -> Path:
         run.discovery_share = 0.0
         started = time.monotonic()
         student = load_student(checkpoint).to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if run.photos.masks is None:
-            run.photos.masks = _own_masks(run, student)
+        run.photos.masks = _foreground(run, student)
         student = _student(run, student)
         renderer = _renderer(run, checkpoint, student)
         return _finish(run, checkpoint, student, renderer, time.monotonic() - started)
@@ -90,6 +89,8 @@ def _student(run: Run, student: Segmenter) -> Segmenter:
             predict, run.photos, g, views=OWN_VIEWS, mirror=run.options.mirror, turn_at=0.5,
             precision=run.runner.precision, report=report,
         )  # fmt: skip
+    # A body that the photo's lower edge cuts off is taken for a whole one, with feet where the photo ends.
+    targets[ends_below(run.photos)] = 0
     student = distill_round(run, student, targets, 1, start)
     _keep(student, before, run.options.keep)
     return student
@@ -118,14 +119,20 @@ def _renderer(run: Run, checkpoint: Checkpoint, student: Segmenter) -> dict[str,
 
 
 @torch.no_grad()
-def _own_masks(run: Run, student: Segmenter, batch: int = 16) -> Tensor:
-    """What the student takes for foreground: uint8 (N, 1, H, W), 0 or 255."""
+def _foreground(run: Run, student: Segmenter, batch: int = 16) -> Tensor:
+    """What is foreground from here on: what the student sees, averaged with the masks if there are any, uint8
+    (N, 1, H, W). The two err in different places."""
     student.eval()
-    masks = []
+    found = []
     for start in range(0, len(run.photos), batch):
         x = normalise(run.photos.images[start : start + batch].float() / 255)
-        masks.append((student(x).float().softmax(1)[:, :1] < 0.5).to(torch.uint8) * 255)
-    return torch.cat(masks)
+        both = student(torch.cat([x, x.flip(3)])).float().softmax(1)[:, :1]
+        seen = 1 - (both[: len(x)] + both[len(x) :].flip(3)) / 2
+        if run.photos.masks is not None:
+            seen = (seen + run.photos.masks[start : start + batch].float() / 255) / 2
+        inside = run.photos.inside[start : start + batch]
+        found.append((seen * 255).round().to(torch.uint8) * inside)
+    return torch.cat(found)
 
 
 def _finish(

@@ -1,0 +1,81 @@
+"""Bends at joints: a photo of somebody upright becomes one of somebody who sits, kneels or leans.
+
+Street photos show people who stand. What a student learns of their parts has to hold for bent bodies too; a
+rotation of the whole frame does not teach that, and a free-form warp bends by a few degrees only.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from partswap.training.views import uniform
+
+HIP = (0.35, 0.6)
+KNEE = (0.62, 0.85)
+"""At which heights of the subject's box it bends, as shares from the top."""
+HIP_DEGREES = 110.0
+KNEE_DEGREES = 120.0
+SOFTNESS = (0.08, 0.3)
+"""Over which length a joint bends, in heights of the box."""
+
+
+def unbend(points: Tensor, joint: Tensor, angle: Tensor, length: Tensor) -> Tensor:
+    """Where a point of the bent picture was before it was bent.
+
+    The axis through ``joint``, upright before, becomes an arc of ``length`` that turns by ``angle``, with
+    straight legs at both ends; distances from the axis and along it are kept (the bend deformer of Barr,
+    Global and Local Deformations of Solid Primitives, SIGGRAPH 1984, about the middle of the arc).
+
+    Args:
+        points: float32 (B, H, W, 2), x and y in one unit of length; joint: (B, 2), in the same; angle: (B,),
+            radians, positive towards +x; length: (B,), above 0.
+
+    Returns:
+        (B, H, W, 2).
+    """
+    side = torch.where(angle < 0, -1.0, 1.0).view(-1, 1, 1)
+    half = (angle.abs().clamp(min=1e-4) / 2).view(-1, 1, 1)
+    radius = length.view(-1, 1, 1) / (2 * half)
+    x = (points[..., 0] - joint[:, 0].view(-1, 1, 1)) * side
+    y = points[..., 1] - joint[:, 1].view(-1, 1, 1)
+    turn = torch.atan2(y, radius - x)
+    distance = torch.hypot(radius - x, y)
+    on_arc = torch.maximum(torch.minimum(turn, half), -half)
+    beyond = turn - on_arc
+    before_x = radius - distance * beyond.cos()
+    before_y = on_arc * radius + distance * beyond.sin()
+    return torch.stack(
+        [before_x * side + joint[:, 0].view(-1, 1, 1), before_y + joint[:, 1].view(-1, 1, 1)], -1
+    )
+
+
+def bend_at_joints(
+    grid: Tensor, axis: Tensor, source: tuple[int, int], share: float, ease: float, g: torch.Generator
+) -> Tensor:
+    """Sampling grids that look at the subject bent at the hip and, the other way, at the knee.
+
+    Args:
+        grid: (B, H, W, 2), in [-1, 1] of a source of shape ``source``; axis: (B, 3), x, top and bottom of the
+            subject in the same; share: of the views that are bent; ease: of the full angles.
+
+    Returns:
+        (B, H, W, 2).
+    """
+    b = len(grid)
+    h, w = source
+    scale = torch.tensor([w / h, 1.0], device=grid.device)
+    points = grid * scale
+    x, top, bottom = axis[:, 0] * w / h, axis[:, 1], axis[:, 2]
+    height = (bottom - top).clamp(min=0.1)
+    on = (torch.rand(b, generator=g, device=g.device) < share).float() * ease
+    first = uniform((b,), -1, 1, g)
+    second = -first.sign() * uniform((b,), 0, 1, g)
+    for turn, degrees, (low, high) in ((first, HIP_DEGREES, HIP), (second, KNEE_DEGREES, KNEE)):
+        at = torch.stack([x, top + height * uniform((b,), low, high, g)], 1)
+        length = height * uniform((b,), *SOFTNESS, g)
+        # The hip first: what it unbends is a subject whose knee is still bent, on the upright axis.
+        points = unbend(points, at, turn * on * math.radians(degrees), length)
+    return points / scale

@@ -36,8 +36,9 @@ BENT = 0.75
 
 OVERLAP = 0.5
 OVERLAP_UNTIL = 0.5
-"""The overlap loss starts at this weight and is gone at this share of a round. It wakes small parts early; kept
-on, it draws the outline outwards, since a pixel in doubt gains overlap (6 % more area than the masks)."""
+"""The overlap loss starts at this weight and is gone at this share of a round. It wakes small parts early;
+kept on, it draws the outline outwards: a pixel in doubt gains overlap (street people got 6 % larger than
+their masks)."""
 
 NATURAL = 0.4
 """Share of views whose colours change only a little."""
@@ -151,7 +152,8 @@ def _grids(
     first = [round(share_of * len(index)) for share_of in SHARES]
     ease = min(1.0, 0.25 + 0.75 * share / EASY_UNTIL)
     grids, steps = [], []
-    for span, own in zip((CLOSE, NEAR, FAR, TURNED), axis.split([*first, len(index) - sum(first)]), strict=True):
+    kinds = axis.split([*first, len(index) - sum(first)])
+    for span, own in zip((CLOSE, NEAR, FAR, TURNED), kinds, strict=True):
         if not len(own):
             continue
         eased_span = eased(span, ease)

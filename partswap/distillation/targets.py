@@ -21,7 +21,7 @@ them."""
 TURN_MARGIN = 0.03
 """How much more confident (mean of the largest posterior) the teacher must be to prefer a turned photo."""
 CUT = 0.25
-"""A foreground whose last row is at least this wide, as a share of its widest row, goes on below the photo."""
+"""A foreground whose last row is wider than this, as a share of its widest row, goes on below the photo."""
 AVERAGED = WarpRange(zoom=(0.8, 1.2), rotate=12.0, shift=0.08, stretch=0.15, flip=0.5)
 
 

@@ -12,6 +12,7 @@ from partswap.distillation.step import (
     CLOSE,
     FAR,
     NEAR,
+    OVERLAP_UNTIL,
     TURNED,
     add_detail,
     distillation_losses,
@@ -111,16 +112,19 @@ def test_soft_dice_by_hand() -> None:
     assert soft_dice(half, a).item() == pytest.approx(1 - 0.4, abs=1e-3)
 
 
+class Fixed(nn.Module):
+    """Says the same logits of every photo."""
+
+    def __init__(self, logits: torch.Tensor) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(logits)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.logits
+
+
 def test_distillation_losses_by_hand_and_by_gradient() -> None:
-    class Says(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.logits = nn.Parameter(torch.zeros(1, 3, 2, 2))
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.logits
-
-    student = Says()
+    student = Fixed(torch.zeros(1, 3, 2, 2))
     part_map = torch.tensor([0.0, 1.0, 0.0]).view(1, 3, 1, 1).expand(1, 3, 2, 2)
     losses, logits = distillation_losses(student, torch.zeros(1, 3, 2, 2), part_map)
     assert logits is student.logits or torch.equal(logits, student.logits)
@@ -130,6 +134,41 @@ def test_distillation_losses_by_hand_and_by_gradient() -> None:
         (g,) = torch.autograd.grad(value, student.logits, retain_graph=True)
         assert (g[:, 1] < 0).all()
         assert (g[:, [0, 2]] > 0).all()
+
+
+def test_where_the_part_is_unknown_any_part_will_do() -> None:
+    logits = torch.randn(1, 4, 2, 2, generator=seeded())
+    student = Fixed(logits)
+    unknown = torch.zeros(1, 4, 2, 2)  # all foreground, no part named
+    losses, _ = distillation_losses(student, torch.zeros(1, 3, 2, 2), unknown)
+    background = logits.softmax(1)[:, 0]
+    torch.testing.assert_close(losses["cross_entropy"], -(1 - background).log().mean())
+    (g,) = torch.autograd.grad(losses["cross_entropy"], student.logits)
+    assert (g[:, 0] > 0).all()  # background down
+    among = (g[:, 1:] / logits[:, 1:].softmax(1)).flatten(2)  # all parts up, in the proportions they have
+    torch.testing.assert_close(among, among[:, :1].expand_as(among))
+
+
+def test_photos_without_part_maps_give_views_of_foreground_alone(
+    photos: PhotoSet, targets: torch.Tensor
+) -> None:
+    index = torch.arange(8)
+    _, with_parts = distillation_views(photos, targets, index, (64, 64), True, 1.0, seeded(1))
+    _, without = distillation_views(photos, torch.zeros_like(targets), index, (64, 64), True, 1.0, seeded(1))
+    assert torch.equal(without[:, 0], with_parts[:, 0])
+    assert not without[:, 1:].any()
+
+
+def test_the_overlap_loss_fades_before_the_round_ends() -> None:
+    student = Fixed(torch.randn(1, 3, 4, 4, generator=seeded()))
+    part_map = torch.rand(1, 3, 4, 4, generator=seeded()).softmax(1)
+    at = [
+        distillation_losses(student, torch.zeros(1, 3, 4, 4), part_map, s)[0]["overlap"].item()
+        for s in (0.0, OVERLAP_UNTIL / 2, OVERLAP_UNTIL, 1.0)
+    ]
+    assert at[1] == pytest.approx(at[0] / 2)
+    assert at[0] > 0
+    assert at[2] == at[3] == 0.0
 
 
 def test_a_students_posterior_leaves_the_background_out() -> None:

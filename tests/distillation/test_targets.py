@@ -7,7 +7,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from partswap.distillation.targets import TURNS, _best_turn, _compose, _invert_grid, _turn_grid, part_targets
+from partswap.distillation.targets import (
+    TURNS,
+    _best_turn,
+    _compose,
+    _invert_grid,
+    _turn_grid,
+    ends_below,
+    part_targets,
+)
 from partswap.training.data import PhotoSet
 from partswap.training.views import WarpRange, random_grid
 
@@ -142,3 +150,22 @@ def test_a_lying_photo_is_turned_to_where_the_teacher_is_sure(scale: float) -> N
     degrees = _best_turn(teacher, images.float() / 127.5 - 1, mask, scale, torch.float32)
     assert degrees[0] == 0
     assert abs(degrees[1]) == 90
+
+
+@pytest.mark.parametrize(
+    ("bottom", "padded", "cut"), [(60, 0, False), (64, 0, True), (40, 24, True), (36, 24, False)]
+)
+def test_a_subject_goes_on_below_where_it_meets_the_photo_s_lower_edge(
+    bottom: int, padded: int, cut: bool
+) -> None:
+    """A photo that is letterboxed ends before its frame does."""
+    images = torch.zeros(2, 3, 64, 64, dtype=torch.uint8)
+    masks = torch.zeros(2, 1, 64, 64, dtype=torch.uint8)
+    masks[0, :, 8:bottom, 16:48] = 255
+    masks[1, :, 8:bottom, 16:48] = 255
+    masks[1, :, 30:] = 0
+    masks[1, :, 30:bottom, 30:34] = 255  # legs, an eighth as wide as the body
+    inside = torch.ones_like(masks)
+    inside[:, :, 64 - padded :] = 0
+    photos = PhotoSet(images, masks, inside, torch.arange(2), ["a", "b"], [])
+    assert ends_below(photos).tolist() == [cut, False]

@@ -1,0 +1,78 @@
+"""Bends at joints: an arc with straight legs, lengths kept."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from partswap.training.bends import bend_at_joints, unbend
+
+
+def one(x: float, y: float) -> torch.Tensor:
+    return torch.tensor([[[[x, y]]]])
+
+
+def before(x: float, y: float, degrees: float, length: float = 0.5) -> tuple[float, float]:
+    """Where (x, y) was, with the joint at the origin."""
+    found = unbend(
+        one(x, y), torch.zeros(1, 2), torch.tensor([math.radians(degrees)]), torch.tensor([length])
+    )
+    return float(found[0, 0, 0, 0]), float(found[0, 0, 0, 1])
+
+
+def bent(along: float, off: float, degrees: float, length: float = 0.5) -> tuple[float, float]:
+    """Where the point ``off`` the axis (on the inner side for positive values) and ``along`` it goes: by
+    hand, for positive angles."""
+    half = math.radians(degrees) / 2
+    radius = length / (2 * half)
+    turn = max(-half, min(half, along / radius))
+    rest = along - turn * radius
+    r = radius - off
+    return radius - r * math.cos(turn) + rest * math.sin(turn), r * math.sin(turn) + rest * math.cos(turn)
+
+
+def test_no_angle_moves_nothing() -> None:
+    for x, y in ((0.0, 0.0), (0.3, -0.7), (-0.4, 0.9)):
+        assert before(x, y, 0.0) == pytest.approx((x, y), abs=1e-3)
+
+
+def test_a_right_angle_by_hand() -> None:
+    # An arc of length pi/2 and 90 degrees has radius 1; its lower end is at 45 degrees below the centre
+    # (1, 0), and from there the axis runs on towards +x and down, at 45 degrees.
+    length = math.pi / 2
+    end = (1 - math.sqrt(0.5), math.sqrt(0.5))
+    assert before(*end, 90, length) == pytest.approx((0.0, math.pi / 4), abs=1e-5)
+    further = (end[0] + math.sqrt(0.5), end[1] + math.sqrt(0.5))
+    assert before(*further, 90, length) == pytest.approx((0.0, math.pi / 4 + 1), abs=1e-5)
+
+
+@given(
+    st.floats(-1, 1), st.floats(-0.2, 0.1), st.floats(2, 110), st.floats(0.2, 0.6), st.booleans()
+)  # fmt: skip
+def test_unbending_brings_every_point_back(
+    along: float, off: float, degrees: float, length: float, mirrored: bool
+) -> None:
+    """As long as the point lies on this side of the arc's centre, where the bend does not fold."""
+    radius = length / math.radians(degrees)
+    if off > 0.9 * radius:
+        return
+    x, y = bent(along, off, degrees, length)
+    side = -1 if mirrored else 1
+    found = before(side * x, y, side * degrees, length)
+    assert found == pytest.approx((side * off, along), abs=2e-3)
+
+
+def test_only_the_chosen_share_bends() -> None:
+    g = torch.Generator().manual_seed(0)
+    ys, xs = torch.meshgrid(torch.linspace(-1, 1, 33), torch.linspace(-1, 1, 17), indexing="ij")
+    grid = torch.stack([xs, ys], -1).expand(64, -1, -1, -1)
+    axis = torch.tensor([0.1, -0.8, 0.9]).expand(64, 3)
+    same = bend_at_joints(grid, axis, (64, 48), 0.0, 1.0, g)
+    torch.testing.assert_close(same, grid, atol=5e-3, rtol=0)
+    moved = (bend_at_joints(grid, axis, (64, 48), 0.5, 1.0, g) - grid).abs().amax((1, 2, 3))
+    assert 20 < int((moved > 0.05).sum()) < 44
+    assert torch.isfinite(moved).all()

@@ -18,6 +18,7 @@ from partswap.checkpoint import Checkpoint, read_checkpoint, resolve_model
 from partswap.engine import Engine, open_engine
 from partswap.errors import ModelError
 from partswap.imaging import Frame, LoadedImage, fit, load_image
+from partswap.imaging.guided import snapped_labels
 from partswap.imaging.rle import label_runs
 from partswap.parts import Parts
 
@@ -54,8 +55,8 @@ class Segmentation:
     @cached_property
     def labels(self) -> np.ndarray:
         """The label map: uint8 (H, W) at the photo's size, pixel = part id, 0 background (or a part left
-        out)."""
-        labels = self.frame.labels(self.part_map)
+        out). Its outline follows the photo's edges."""
+        labels = snapped_labels(self.image.rgb, self.part_map, self.frame)
         if len(self.ids) == len(self.parts):
             return labels
         kept = np.zeros(256, np.uint8)

@@ -15,7 +15,7 @@ import numpy as np
 
 from partswap.imaging.opencv import opencv
 
-__all__ = ["Frame", "fit"]
+__all__ = ["Frame", "fit", "scaled"]
 
 _STRIP_BYTES = (
     2 << 20
@@ -156,16 +156,19 @@ def fit(rgb: np.ndarray, long_side: int, multiple: int) -> tuple[np.ndarray, Fra
     content = (max(1, round(height * scale)), max(1, round(width * scale)))
     net = (-(-content[0] // multiple) * multiple, -(-content[1] // multiple) * multiple)
     frame = Frame((height, width), content, net)
-    scaled = _scaled(rgb, content, shrink=scale < 1)
+    small = scaled(rgb, content)
     padding = ((0, net[0] - content[0]), (0, net[1] - content[1]), (0, 0))
-    return np.ascontiguousarray(np.pad(scaled, padding, mode="edge")), frame
+    return np.ascontiguousarray(np.pad(small, padding, mode="edge")), frame
 
 
-def _scaled(rgb: np.ndarray, size: tuple[int, int], shrink: bool) -> np.ndarray:
+def scaled(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize (H, W) or (H, W, C) to (h, w): area average down, bilinear up; keeps the dtype."""
     if rgb.shape[:2] == size:
         return rgb
     cv2 = opencv()
-    return cv2.resize(rgb, size[::-1], interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
+    down = size[0] <= rgb.shape[0] and size[1] <= rgb.shape[1]
+    how = cv2.INTER_AREA if down else cv2.INTER_LINEAR
+    return cv2.resize(np.ascontiguousarray(rgb), size[::-1], interpolation=how)
 
 
 def _taps(fine: int, coarse: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

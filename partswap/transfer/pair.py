@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from partswap.errors import UsageError
+from partswap.imaging.guided import snapped_labels
 from partswap.imaging.load import LoadedImage
 from partswap.parts import Parts
 from partswap.segmentation import Segmentation
@@ -204,8 +205,8 @@ class Pair:
 def as_subject(segmentation: Segmentation, person: int) -> Subject:
     """One person of a segmented photo, everybody else made background; raises UsageError as `keep_person`."""
     part_map = keep_person(segmentation.part_map, segmentation.frame.content, person)
-    labels = segmentation.frame.labels(part_map)
     image = segmentation.image
+    labels = snapped_labels(image.rgb, part_map, segmentation.frame)
     return Subject(image.rgb, part_map, segmentation.frame.content, labels, image.alpha)
 
 

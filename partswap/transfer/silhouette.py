@@ -1,11 +1,10 @@
 """How much of each target pixel belongs to the chosen parts: a matte with the photo's own borders.
 
-The net's maps are soft and a few pixels off; a guided filter (He, Sun, Tang 2010) with the photo as guide
-snaps the person's outline to the photo's edges. Its coefficients are found on a small photo and applied to
-the full one (He and Sun 2015), so a large photo costs little. Which share of the person the chosen parts are
-is worked out apart: where one part ends and the next begins, a garment often goes on, and one filter for
-both questions would leave a rim of the old look along the outline. Deep inside the parts the matte is one,
-further than the allowed border outside it is zero, whatever the filter thinks.
+The net's maps are soft and a few pixels off; a guided filter with the photo as guide (see
+``partswap.imaging.guided``) snaps the person's outline to the photo's edges. Which share of the person
+the chosen parts are is worked out apart: where one part ends and the next begins, a garment often goes
+on, and one filter for both questions would leave a rim of the old look along the outline. Deep inside the
+parts the matte is one, further than the allowed border outside it is zero, whatever the filter thinks.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from partswap.imaging.frame import Frame
+from partswap.imaging.guided import guided, guided_coefficients
 from partswap.imaging.opencv import opencv
 
 __all__ = [
     "OUTLINE_PLANES",
     "Limits",
     "border_width",
-    "guided_coefficients",
     "limits",
     "matte",
     "outline",
@@ -79,46 +78,9 @@ def shrunk(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(np.ascontiguousarray(picture), size[::-1], interpolation=how)
 
 
-def guided_coefficients(rgb: np.ndarray, guess: np.ndarray, epsilon: float = _EPSILON) -> np.ndarray:
-    """Fit `guess` as a linear function of the colour in every window.
-
-    Args:
-        rgb: uint8 (h, w, 3). guess: float32 (h, w), 0..1. epsilon: variance of colour below which an edge is
-            none.
-
-    Returns:
-        float32 (4, h, w): a_r, a_g, a_b, b, smoothed; the matte is a . rgb / 255 + b.
-    """
-    cv2 = opencv()
-    size = 2 * max(1, round(_RADIUS * max(guess.shape))) + 1
-
-    def mean(plane: np.ndarray) -> np.ndarray:
-        return cv2.blur(plane, (size, size), borderType=cv2.BORDER_REFLECT)
-
-    guide = rgb.astype(np.float32) / 255
-    middle, level = mean(guide), mean(guess)
-    covary = mean(guide * guess[..., None]) - middle * level[..., None]
-    r, g, b = (guide[..., c] for c in range(3))
-    m = [middle[..., c] for c in range(3)]
-    rr, gg, bb = (mean(c * c) - k * k + epsilon for c, k in zip((r, g, b), m, strict=True))
-    rg, rb, gb = mean(r * g) - m[0] * m[1], mean(r * b) - m[0] * m[2], mean(g * b) - m[1] * m[2]
-    # the inverse of the symmetric 3x3 covariance, by cofactors
-    c0, c1, c2 = gg * bb - gb * gb, gb * rb - rg * bb, rg * gb - gg * rb
-    det = rr * c0 + rg * c1 + rb * c2
-    c3, c4, c5 = rr * bb - rb * rb, rb * rg - rr * gb, rr * gg - rg * rg
-    x, y, z = (covary[..., c] for c in range(3))
-    slope = np.stack([c0 * x + c1 * y + c2 * z, c1 * x + c3 * y + c4 * z, c2 * x + c4 * y + c5 * z], -1)
-    slope /= np.maximum(det, 1e-12)[..., None]
-    offset = level - (slope * middle).sum(axis=-1)
-    return np.concatenate([mean(slope).transpose(2, 0, 1), mean(offset)[None]])
-
-
 def matte(coefficients: np.ndarray, rgb: np.ndarray) -> np.ndarray:
     """Apply coefficients (4, h, w) to uint8 (h, w, 3): float32 (h, w), 0..1."""
-    out = coefficients[3].copy()
-    for c in range(3):
-        out += coefficients[c] * (rgb[..., c].astype(np.float32) / 255)
-    return np.clip((out - 0.5) * _GAIN + 0.5, 0, 1)
+    return np.clip((guided(coefficients, rgb) - 0.5) * _GAIN + 0.5, 0, 1)
 
 
 def outline(rgb: np.ndarray, person: np.ndarray, chosen: np.ndarray) -> np.ndarray:
@@ -132,7 +94,8 @@ def outline(rgb: np.ndarray, person: np.ndarray, chosen: np.ndarray) -> np.ndarr
         float32 (OUTLINE_PLANES, h, w).
     """
     cv2 = opencv()
-    coefficients = guided_coefficients(rgb, person)
+    radius = max(1, round(_RADIUS * max(person.shape)))
+    coefficients = guided_coefficients(rgb, person, radius, _EPSILON)
     sure = limits(person > 0.5, 0).lower.astype(np.float32) / 255
     parts = [np.full(person.shape, 1e-12, np.float32) for _ in range(2)]
     for blur, weight in ((_NEAR, 1.0), (_FAR, 1e-3)):
@@ -140,7 +103,7 @@ def outline(rgb: np.ndarray, person: np.ndarray, chosen: np.ndarray) -> np.ndarr
             total += weight * cv2.GaussianBlur(plane, (0, 0), blur)
     share = parts[0] / parts[1]
     if share.min() < 0.999:
-        snapped = guided_coefficients(rgb, share, _SEAM_EPSILON)
+        snapped = guided_coefficients(rgb, share, radius, _SEAM_EPSILON)
         share = snapped[3] + np.einsum("chw,hwc->hw", snapped[:3], rgb.astype(np.float32) / 255)
     share = np.clip((share - 0.5) * _SEAM + 0.5, 0, 1)
     return np.concatenate([coefficients, sure[None], share[None]])

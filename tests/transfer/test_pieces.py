@@ -16,9 +16,7 @@ from partswap.transfer.plan import mirror_name, wishes
 from partswap.transfer.sides import body_axis, is_paired, split
 from partswap.transfer.silhouette import (
     border_width,
-    guided_coefficients,
     limits,
-    matte,
     outline,
     part_matte,
 )
@@ -233,18 +231,6 @@ def test_limits_fall_to_zero_at_the_border():
     assert found.lower[50, 30] == 0
     strict = limits(mask, 0.0)
     assert (strict.upper > 0).sum() == mask.sum()
-
-
-def test_the_guided_filter_snaps_to_the_edge():
-    rgb = np.full((600, 160, 3), 40, np.uint8)
-    rgb[:, 80:] = 210
-    x = np.arange(160)[None]
-    guess = np.broadcast_to(np.clip((x - 72) / 10, 0, 1), (600, 160)).astype(np.float32)  # 3 px off, soft
-    alpha = matte(guided_coefficients(rgb, guess), rgb)
-    assert alpha[60, 78] < 0.25
-    assert alpha[60, 81] > 0.75
-    flat = matte(guided_coefficients(rgb, np.full((600, 160), 1, np.float32)), rgb)
-    assert flat == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize(("height", "most"), [(200, 4), (800, 4), (6000, 30)])

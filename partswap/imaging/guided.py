@@ -19,7 +19,8 @@ _RADIUS = 4
 _EPSILON = 1e-3
 """Of the outline: window radius in pixels of the net, and variance of colour below which an edge is none.
 Radii from 2 to 6 and variances from 1e-2 to 1e-4 do about as well (docs/research.md)."""
-_NONE = 0.05  # foreground below this, and nothing else around, is background for sure
+_HANDICAP = 0.05
+"""Of the background: the filter may make foreground of whatever is at least this likely beside it."""
 
 
 def guided_coefficients(rgb: np.ndarray, guess: np.ndarray, radius: int, epsilon: float) -> np.ndarray:
@@ -77,16 +78,12 @@ def snapped_labels(rgb: np.ndarray, part_map: np.ndarray, frame: Frame) -> np.nd
     Returns:
         uint8 (H, W), 0 background, 1..K parts.
     """
-    cv2 = opencv()
     height, width = frame.content
     best = part_map[1:, :height, :width].max(axis=0).astype(np.float32)
     share = best / (best + part_map[0, :height, :width] + 1e-9)
-    reach = np.ones((4 * _RADIUS + 1, 4 * _RADIUS + 1), np.uint8)  # the filter averages windows twice
-    near = cv2.dilate((share > _NONE).astype(np.uint8), reach)
     coefficients = guided_coefficients(scaled(rgb, frame.content), share, _RADIUS, _EPSILON)
-    # Near the foreground only parts compete, elsewhere only the background.
     rivals = np.array(part_map, np.float32)
-    rivals[0, :height, :width] = near == 0
+    rivals[0] *= _HANDICAP
     labels = frame.labels(rivals)
     padding = ((0, 0), (0, frame.net[0] - height), (0, frame.net[1] - width))
     for top, strip in frame.undo(np.pad(coefficients, padding)):

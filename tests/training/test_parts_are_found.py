@@ -79,6 +79,8 @@ def test_parts_of_drawn_figures_are_found_from_random_weights(
         model = discover(run)
     trained = overall(part_maps(model, photos), labels, figures)
     print(f"untrained {untrained:.3f}, trained {trained:.3f}, {rows}")
-    # Measured: .62 with two seeds, against .47 for bands and .51 for the grid, which has 32 cells.
+    # Measured: .595 to .615 with three seeds, against .47 for bands and .51 for the grid of 32 cells; .31
+    # without anchoring, but .57 without reconstruction's pull, which this margin lets through: tests of the
+    # single terms' gradients hold that (docs/research.md).
     assert trained > max(rows.values()) + 0.04, (trained, rows)
     assert untrained < min(rows.values()), (untrained, rows)

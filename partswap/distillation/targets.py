@@ -20,6 +20,9 @@ TURNS = (0.0, -45.0, 45.0, -90.0, 90.0)
 them."""
 TURN_MARGIN = 0.03
 """How much more confident (mean of the largest posterior) the teacher must be to prefer a turned photo."""
+SURE = 0.55
+"""Part maps with less confidence than this teach nothing: of people who lie or hang upside down half are wrong,
+of people who stand hardly any is that unsure."""
 CUT = 0.25
 """A foreground whose last row is wider than this, as a share of its widest row, goes on below the photo."""
 AVERAGED = WarpRange(zoom=(0.8, 1.2), rotate=12.0, shift=0.08, stretch=0.15, flip=0.5)
@@ -166,10 +169,29 @@ def _compose(outer: Tensor, inner: Tensor) -> Tensor:
     return origin.view(n, 1, 1, 2) + x * dx.view(n, 1, 1, 2) + y * dy.view(n, 1, 1, 2)
 
 
+def doubtful(targets: Tensor, photos: PhotoSet) -> Tensor:
+    """Which part maps had better be left open: bool (N,).
+
+    They are those that the teacher is not sure of, and those of photos that end before their subject does
+    (:func:`ends_below`).
+
+    Args:
+        targets: uint8 (N, K, h, w), of :func:`part_targets`.
+    """
+    assert photos.masks is not None
+    size = (targets.shape[-2], targets.shape[-1])
+    sure = [
+        _confidence(some.float() / 255, F.interpolate(mask.float() / 255, size=size, mode="area"))
+        for some, mask in zip(targets.split(64), photos.masks.split(64), strict=True)
+    ]
+    return (torch.cat(sure) < SURE) | ends_below(photos)
+
+
 def ends_below(photos: PhotoSet) -> Tensor:
     """Which photos end before their subject does, at the lower edge: bool (N,).
 
-    Their masks are known, their part maps are not to be trusted: places of parts are heights on a whole body.
+    Their masks are known, their part maps are not to be trusted: such a body is taken for a whole one, with feet
+    where the photo ends.
     """
     assert photos.masks is not None
     on = ((photos.masks > 127) & (photos.inside > 0))[:, 0]

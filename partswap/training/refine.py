@@ -15,7 +15,7 @@ from partswap.discovery.step import normalise
 from partswap.distillation.regroup import regroup
 from partswap.distillation.renderer import fit_renderer
 from partswap.distillation.step import posterior_inside
-from partswap.distillation.targets import STRIDE, ends_below, part_targets
+from partswap.distillation.targets import STRIDE, doubtful, part_targets
 from partswap.distillation.train import distill_round
 from partswap.engine.loading import load_student
 from partswap.nets.build import build_renderer
@@ -89,8 +89,7 @@ def _student(run: Run, student: Segmenter) -> Segmenter:
             predict, run.photos, g, views=OWN_VIEWS, mirror=run.options.mirror, turn_at=0.5,
             precision=run.runner.precision, report=report,
         )  # fmt: skip
-    # A body that the photo's lower edge cuts off is taken for a whole one, with feet where the photo ends.
-    targets[ends_below(run.photos)] = 0
+    targets[doubtful(targets, run.photos)] = 0
     student = distill_round(run, student, targets, 1, start)
     _keep(student, before, run.options.keep)
     return student

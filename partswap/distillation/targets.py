@@ -20,9 +20,9 @@ TURNS = (0.0, -45.0, 45.0, -90.0, 90.0)
 them."""
 TURN_MARGIN = 0.03
 """How much more confident (mean of the largest posterior) the teacher must be to prefer a turned photo."""
-SURE = 0.55
-"""Part maps with less confidence than this teach nothing: of people who lie or hang upside down half are wrong,
-of people who stand hardly any is that unsure."""
+SURE = 0.82
+"""Part maps with less confidence than this share of the upper quartile's teach nothing: those of people who lie
+or hang upside down are often wrong, while hardly anybody who stands is that unsure."""
 CUT = 0.25
 """A foreground whose last row is wider than this, as a share of its widest row, goes on below the photo."""
 AVERAGED = WarpRange(zoom=(0.8, 1.2), rotate=12.0, shift=0.08, stretch=0.15, flip=0.5)
@@ -184,14 +184,15 @@ def doubtful(targets: Tensor, photos: PhotoSet) -> Tensor:
         _confidence(some.float() / 255, F.interpolate(mask.float() / 255, size=size, mode="area"))
         for some, mask in zip(targets.split(64), photos.masks.split(64), strict=True)
     ]
-    return (torch.cat(sure) < SURE) | ends_below(photos)
+    confidence = torch.cat(sure)
+    return (confidence < SURE * confidence.quantile(0.75)) | ends_below(photos)
 
 
 def ends_below(photos: PhotoSet) -> Tensor:
     """Which photos end before their subject does, at the lower edge: bool (N,).
 
-    Their masks are known, their part maps are not to be trusted: such a body is taken for a whole one, with feet
-    where the photo ends.
+    Their masks are known, their part maps are not to be trusted: such a body is taken for a whole one,
+    with feet where the photo ends.
     """
     assert photos.masks is not None
     on = ((photos.masks > 127) & (photos.inside > 0))[:, 0]

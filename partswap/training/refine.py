@@ -89,7 +89,9 @@ def _student(run: Run, student: Segmenter) -> Segmenter:
             predict, run.photos, g, views=OWN_VIEWS, mirror=run.options.mirror, turn_at=0.5,
             precision=run.runner.precision, report=report,
         )  # fmt: skip
-    targets[doubtful(targets, run.photos)] = 0
+    open_ones = doubtful(targets, run.photos)
+    log.say(f"part maps of {int(open_ones.sum())} of {len(targets)} photos are left open: they are in doubt")
+    targets[open_ones] = 0
     student = distill_round(run, student, targets, 1, start)
     _keep(student, before, run.options.keep)
     return student

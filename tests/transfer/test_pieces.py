@@ -273,3 +273,17 @@ def test_steps_of_the_figure():
     assert figure_steps(parts) == [["chest"], ["chest", "arm"], ["chest", "arm", "leg"]]
     assert figure_steps(Parts.default(2)) == [["part1"], ["part1", "part2"]]
     assert figure_steps(parts, ["arm", "leg"]) == [["arm"], ["arm", "leg"]]
+
+
+@pytest.mark.parametrize("size", [(1, 40), (40, 1), (1, 1), (3000, 100)])
+def test_a_patch_of_any_shape_is_read_from_any_distance(size: tuple[int, int]):
+    rng = np.random.default_rng(1)
+    rgb = rng.integers(0, 256, (*size, 3), np.uint8)
+    patch = Patch.of(rgb, (0, 0), (1.0, 1.0), 4.0)
+    far = rng.uniform(-1e7, 1e7, (40, 30, 2)).astype(np.float32)
+    found = patch.read(far, np.ones(far.shape[:2], np.float32))
+    assert np.isfinite(found).all()
+    assert found.min() >= 0
+    assert found.max() <= 255
+    inside = np.stack(np.meshgrid(np.arange(size[1]), np.arange(size[0])), axis=-1).astype(np.float32)
+    assert np.array_equal(patch.read(inside, np.ones(size, np.float32)), rgb)

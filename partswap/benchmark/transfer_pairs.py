@@ -91,8 +91,10 @@ def _case(model: Model, first: Path, second: Path, parts: str, seed: int) -> _Ca
     truth = true.image.rgb
     rng = np.random.default_rng((seed, zlib.crc32(os.fsencode(second.stem))))
     overwritten = _overwritten(truth, mask, rng)
-    changed = replace(true, image=replace(true.image, rgb=overwritten))
-    return _Case(Pair(source, changed, model.engine), truth, overwritten, mask)
+    changed = Pair(source, replace(true, image=replace(true.image, rgb=overwritten)), model.engine)
+    # Part maps are those of the true photo: labels snapped to the stripes' edge would be others.
+    changed.subjects = changed.subjects[0], replace(changed.subjects[1], labels=pair.subjects[1].labels)
+    return _Case(changed, truth, overwritten, mask)
 
 
 def _overwritten(rgb: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:

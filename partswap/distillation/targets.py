@@ -21,8 +21,8 @@ them."""
 TURN_MARGIN = 0.03
 """How much more confident (mean of the largest posterior) the teacher must be to prefer a turned photo."""
 SURE = 0.82
-"""Part maps with less confidence than this share of the upper quartile's teach nothing: those of people who lie
-or hang upside down are often wrong, while hardly anybody who stands is that unsure."""
+"""Part maps with less confidence than this share of the upper quartile's teach nothing: those of people who
+lie or hang upside down are often wrong, while hardly anybody who stands is that unsure."""
 CUT = 0.25
 """A foreground whose last row is wider than this, as a share of its widest row, goes on below the photo."""
 AVERAGED = WarpRange(zoom=(0.8, 1.2), rotate=12.0, shift=0.08, stretch=0.15, flip=0.5)

@@ -169,3 +169,19 @@ def test_a_subject_goes_on_below_where_it_meets_the_photo_s_lower_edge(
     inside[:, :, 64 - padded :] = 0
     photos = PhotoSet(images, masks, inside, torch.arange(2), ["a", "b"], [])
     assert ends_below(photos).tolist() == [cut, False]
+
+
+def test_part_maps_are_left_open_where_the_teacher_is_not_sure_or_the_photo_cuts_the_body() -> None:
+    images = torch.zeros(8, 3, 64, 64, dtype=torch.uint8)
+    masks = torch.zeros(8, 1, 64, 64, dtype=torch.uint8)
+    masks[:, :, 8:56, 16:48] = 255
+    masks[5, :, 8:] = 255
+    photos = PhotoSet(images, masks, torch.ones_like(masks), torch.arange(8), list("abcdefgh"), [])
+    sure = torch.full((8, 2, 16, 16), 0.2)
+    sure[:, 0] = 0.8
+    sure[2] = 0.5  # of two parts: not at all sure
+    targets = (sure * 255).to(torch.uint8)
+    assert doubtful(targets, photos).tolist() == [i in (2, 5) for i in range(8)]
+    outside = targets.clone()
+    outside[3, :, :2] = 127  # only background is in doubt
+    assert torch.equal(doubtful(outside, photos), doubtful(targets, photos))

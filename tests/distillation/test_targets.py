@@ -13,6 +13,7 @@ from partswap.distillation.targets import (
     _compose,
     _invert_grid,
     _turn_grid,
+    doubtful,
     ends_below,
     part_targets,
 )

@@ -22,6 +22,7 @@ from partswap.imaging.opencv import opencv
 from partswap.segmentation import Model
 from partswap.transfer.pair import Options, Pair
 from partswap.transfer.render import render
+from partswap.transfer.silhouette import border_width
 
 __all__ = ["METHODS", "find_pairs", "score_pairs"]
 
@@ -90,23 +91,29 @@ def _case(model: Model, first: Path, second: Path, parts: str, seed: int) -> _Ca
         return None
     truth = true.image.rgb
     rng = np.random.default_rng((seed, zlib.crc32(os.fsencode(second.stem))))
-    overwritten = _overwritten(truth, mask, rng)
+    overwritten = _overwritten(truth, _grown(mask), rng)
     changed = Pair(source, replace(true, image=replace(true.image, rgb=overwritten)), model.engine)
     # Part maps are those of the true photo: labels snapped to the stripes' edge would be others.
     changed.subjects = changed.subjects[0], replace(changed.subjects[1], labels=pair.subjects[1].labels)
     return _Case(changed, truth, overwritten, mask)
 
 
-def _overwritten(rgb: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A seeded colour with seeded stripes inside the mask and 3 px around it."""
+def _grown(mask: np.ndarray) -> np.ndarray:
+    """The mask and the border around it that a transfer may repaint. Stripes further out would stay whatever
+    a method does, and count against each."""
     cv2 = opencv()
+    away = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return away <= border_width(mask.shape[:2])
+
+
+def _overwritten(rgb: np.ndarray, region: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A seeded colour with seeded stripes inside a region."""
     y, x = np.mgrid[: rgb.shape[0], : rgb.shape[1]]
     angle, period = rng.uniform(0, np.pi), rng.uniform(6, 24)
     stripes = np.sin((x * np.cos(angle) + y * np.sin(angle)) * 2 * np.pi / period) > 0
     colours = rng.integers(0, 256, (2, 3)).astype(np.uint8)
-    grown = cv2.dilate(mask.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
     out = rgb.copy()
-    out[grown] = colours[stripes[grown].astype(int)]
+    out[region] = colours[stripes[region].astype(int)]
     return out
 
 
@@ -116,13 +123,14 @@ def _pictures(case: _Case, parts: str, seed: int) -> tuple[dict[str, np.ndarray]
     base, mask = case.overwritten, case.mask
     pictures = {"transfer": done.image, "mean colour": base.copy(), "nothing (overwritten)": base}
     for part in done.record["parts"]:
-        here = np.isin(target.labels, part["target_ids"])
+        inside = np.isin(target.labels, part["target_ids"])
+        here = inside | (_grown(inside) & ~mask)
         there = np.isin(source.labels, part["source_ids"])
         there = there if there.any() else source.labels > 0  # a trace: shown nowhere for sure
         pictures["mean colour"][here] = source.rgb[there].mean(axis=0).round()
     painted = _decoded(case.pair)
     if painted is not None:
-        pictures["plain decoder"] = np.where(mask[..., None], painted, base)
+        pictures["plain decoder"] = np.where(_grown(mask)[..., None], painted, base)
     pictures["oracle (transfer + optical flow to the truth)"] = _oracle(done.image, case.truth)
     pictures["ceiling (photo 1 as JPEG, quality 75)"] = _recoded(case.truth)
     border = done.record["border_pixels"]

@@ -13,10 +13,10 @@ import numpy as np
 from partswap.imaging.frame import Frame, scaled
 from partswap.imaging.opencv import opencv
 
-__all__ = ["guided", "guided_coefficients", "snapped_labels"]
+__all__ = ["EPSILON", "foreground_share", "guided", "guided_coefficients", "snapped_labels"]
 
 _RADIUS = 4
-_EPSILON = 1e-3
+EPSILON = 1e-3
 """Of the outline: window radius in pixels of the net, and variance of colour below which an edge is none.
 Radii from 2 to 6 and variances from 1e-2 to 1e-4 do about as well (docs/research.md)."""
 _HANDICAP = 0.05
@@ -65,6 +65,14 @@ def guided(coefficients: np.ndarray, rgb: np.ndarray) -> np.ndarray:
     return out
 
 
+def foreground_share(part_map: np.ndarray) -> np.ndarray:
+    """How much the likeliest part outweighs the background: float (K+1, h, w) -> float32 (h, w), above a half
+    where the arg max is a part."""
+    best = part_map[1:].max(axis=0).astype(np.float32)
+    share: np.ndarray = best / (best + part_map[0] + 1e-9)
+    return share
+
+
 def snapped_labels(rgb: np.ndarray, part_map: np.ndarray, frame: Frame) -> np.ndarray:
     """The label map at the photo's size, its outline snapped to the photo's edges.
 
@@ -79,9 +87,8 @@ def snapped_labels(rgb: np.ndarray, part_map: np.ndarray, frame: Frame) -> np.nd
         uint8 (H, W), 0 background, 1..K parts.
     """
     height, width = frame.content
-    best = part_map[1:, :height, :width].max(axis=0).astype(np.float32)
-    share = best / (best + part_map[0, :height, :width] + 1e-9)
-    coefficients = guided_coefficients(scaled(rgb, frame.content), share, _RADIUS, _EPSILON)
+    share = foreground_share(part_map[:, :height, :width])
+    coefficients = guided_coefficients(scaled(rgb, frame.content), share, _RADIUS, EPSILON)
     rivals = np.array(part_map, np.float32)
     rivals[0] *= _HANDICAP
     labels = frame.labels(rivals)

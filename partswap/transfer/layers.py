@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from partswap.imaging.guided import foreground_share
 from partswap.imaging.opencv import opencv
 from partswap.transfer.correspond import Correspondence
 from partswap.transfer.fill import FILLED, MIRRORED, REAL, Cleaned, clean
@@ -60,8 +61,10 @@ class Subject:
     def _matte(self, ids: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         size = working_frame(self.photo).content
         small = shrunk(self.rgb, size)
-        everything = tuple(range(1, len(self.part_map)))
-        person, chosen = (np.clip(shrunk(self.summed(some), size), 0, 1) for some in (everything, ids))
+        maps = self.part_map[:, : self.content[0], : self.content[1]]
+        person = foreground_share(maps)
+        chosen = person * self.summed(ids) / np.maximum(maps[1:].sum(axis=0), 1e-9)
+        person, chosen = (np.clip(shrunk(plane, size), 0, 1) for plane in (person, chosen))
         return outline(small, person, chosen), small
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from partswap.imaging.frame import Frame
-from partswap.imaging.guided import guided, guided_coefficients
+from partswap.imaging.guided import EPSILON, guided, guided_coefficients
 from partswap.imaging.opencv import opencv
 
 __all__ = [
@@ -36,7 +36,6 @@ WORK_SIDE = 832
 """Longer side, in pixels, of the picture on which mattes and fills are computed."""
 
 _RADIUS = 12 / 830  # of the guided filter, in longer sides
-_EPSILON = 3e-4
 _CORE = (6 / 800, 11 / 800)  # inside distance from which the matte is forced up to one, in longer sides
 _FALL = 1.7  # how steeply the upper limit falls outside the hard mask; 1 is from its rim on
 _GAIN = 1.35  # the filter's edges are softer than a garment's
@@ -87,15 +86,15 @@ def outline(rgb: np.ndarray, person: np.ndarray, chosen: np.ndarray) -> np.ndarr
     """What the matte of some parts of a person is made of.
 
     Args:
-        rgb: uint8 (h, w, 3). person, chosen: float32 (h, w), 0..1, probability of all parts and of the
-            chosen ones.
+        rgb: uint8 (h, w, 3). person, chosen: float32 (h, w), 0..1, how likely the person is there, and how
+            much of that the chosen parts are.
 
     Returns:
         float32 (OUTLINE_PLANES, h, w).
     """
     cv2 = opencv()
     radius = max(1, round(_RADIUS * max(person.shape)))
-    coefficients = guided_coefficients(rgb, person, radius, _EPSILON)
+    coefficients = guided_coefficients(rgb, person, radius, EPSILON)
     sure = limits(person > 0.5, 0).lower.astype(np.float32) / 255
     parts = [np.full(person.shape, 1e-12, np.float32) for _ in range(2)]
     for blur, weight in ((_NEAR, 1.0), (_FAR, 1e-3)):

@@ -120,6 +120,10 @@ def is_large(path: str) -> bool:
     return path.endswith((".safetensors", ".bin", ".pt", ".onnx"))
 
 
+class _Answered(Exception):  # noqa: N818  (not an error)
+    """Refused already; nothing more to say."""
+
+
 class _Handler(BaseHTTPRequestHandler):
     origin = ""
     protocol_version = "HTTP/1.1"
@@ -139,6 +143,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         try:
             self.answer()
+        except _Answered:
+            pass  # the connection stays open: a client that finds it closed cannot tell that from a cut
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
 
@@ -227,7 +233,7 @@ class _HubHandler(_Handler):
         sent = (self.headers.get("Authorization") or "").removeprefix("Bearer ") or None
         if sent is not None and sent not in self.hub.tokens:
             self.refuse(401, "", "Invalid credentials in Authorization header")
-            raise BrokenPipeError  # answered already
+            raise _Answered
         return sent
 
     def writer(self) -> bool:

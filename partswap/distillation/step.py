@@ -37,8 +37,7 @@ BENT = 0.75
 OVERLAP = 0.5
 OVERLAP_UNTIL = 0.5
 """The overlap loss starts at this weight and is gone at this share of a round. It wakes small parts early;
-kept on, it draws the outline outwards: a pixel in doubt gains overlap (street people got 6 % larger than
-their masks)."""
+later the cross-entropy alone decides, whose minimum are the maps' own shares."""
 
 NATURAL = 0.4
 """Share of views whose colours change only a little."""

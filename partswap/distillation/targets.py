@@ -173,7 +173,8 @@ def doubtful(targets: Tensor, photos: PhotoSet) -> Tensor:
     """Which part maps had better be left open: bool (N,).
 
     They are those that the teacher is not sure of, and those of photos that end before their subject does
-    (:func:`ends_below`).
+    (:func:`ends_below`), unless most do: then that is how these subjects are shown, and the parts are learned
+    from it.
 
     Args:
         targets: uint8 (N, K, h, w), of :func:`part_targets`.
@@ -185,7 +186,8 @@ def doubtful(targets: Tensor, photos: PhotoSet) -> Tensor:
         for some, mask in zip(targets.split(64), photos.masks.split(64), strict=True)
     ]
     confidence = torch.cat(sure)
-    return (confidence < SURE * confidence.quantile(0.75)) | ends_below(photos)
+    unsure, cut = confidence < SURE * confidence.quantile(0.75), ends_below(photos)
+    return unsure if cut.float().mean() > 0.5 else unsure | cut
 
 
 def ends_below(photos: PhotoSet) -> Tensor:

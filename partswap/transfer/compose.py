@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from partswap.imaging.frame import scaled
 from partswap.imaging.opencv import opencv
 from partswap.transfer.fill import clean
 from partswap.transfer.layers import Layer, Subject
@@ -13,7 +14,6 @@ from partswap.transfer.silhouette import (
     limits,
     matte,
     part_matte,
-    shrunk,
     working_frame,
 )
 from partswap.transfer.view import interpolate
@@ -68,7 +68,7 @@ def _planes(
     edge, small = target.matte(ids)
     size = small.shape[:2]
     alpha = part_matte(edge, small)
-    alpha = np.clip(alpha, shrunk(bounds.lower, size) / 255, shrunk(bounds.upper, size) / 255)
+    alpha = np.clip(alpha, scaled(bounds.lower, size) / 255, scaled(bounds.upper, size) / 255)
     person = _grown((matte(edge[:4], small) > _BACKGROUND) | (edge[4] > 0))
     behind = small
     if not person.all():

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from partswap.imaging.frame import scaled
 from partswap.imaging.guided import foreground_share
 from partswap.imaging.opencv import opencv
 from partswap.transfer.correspond import Correspondence
 from partswap.transfer.fill import FILLED, MIRRORED, REAL, Cleaned, clean
-from partswap.transfer.silhouette import outline, part_matte, shrunk, working_frame
+from partswap.transfer.silhouette import outline, part_matte, working_frame
 from partswap.transfer.view import View, interpolate
 from partswap.transfer.warp import Patch, field_scale, patch_box, reduction
 
@@ -60,11 +61,11 @@ class Subject:
 
     def _matte(self, ids: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         size = working_frame(self.photo).content
-        small = shrunk(self.rgb, size)
+        small = scaled(self.rgb, size)
         maps = self.part_map[:, : self.content[0], : self.content[1]]
         person = foreground_share(maps)
         chosen = person * self.summed(ids) / np.maximum(maps[1:].sum(axis=0), 1e-9)
-        person, chosen = (np.clip(shrunk(plane, size), 0, 1) for plane in (person, chosen))
+        person, chosen = (np.clip(scaled(plane, size), 0, 1) for plane in (person, chosen))
         return outline(small, person, chosen), small
 
 
@@ -193,7 +194,7 @@ def merged(layers: list[Layer]) -> list[Layer]:
 def _weight(target: Subject, ids: tuple[int, ...]) -> np.ndarray:
     cv2 = opencv()
     size = working_frame(target.photo).content
-    soft = cv2.GaussianBlur(shrunk(target.summed(ids), size), (0, 0), _SOFT)
+    soft = cv2.GaussianBlur(scaled(target.summed(ids), size), (0, 0), _SOFT)
     return np.clip(soft, 0, 1) ** 3
 
 
@@ -220,7 +221,7 @@ def _patch(
     x0, y0, x1, y1 = patch_box(part, _TOLERANCE * side)
     crop = np.s_[y0:y1, x0:x1]
     size = (max(1, round((y1 - y0) / factor)), max(1, round((x1 - x0) / factor)))
-    rgb = shrunk(source.rgb[crop], size)
+    rgb = scaled(source.rgb[crop], size)
     valid = _valid(source, (part[crop], np.isin(source.labels[crop], chosen)), (x0, y0, x1, y1), size, chosen)
     cleaned = clean(rgb, valid, _REACH * side / factor, np.random.default_rng(seed))
     factors = ((x1 - x0) / size[1], (y1 - y0) / size[0])
@@ -236,13 +237,13 @@ def _valid(
 ) -> np.ndarray:
     """Which pixels of the reduced crop surely show the part, bool `size`."""
     cv2 = opencv()
-    part, others = (shrunk(m.astype(np.uint8) * np.uint8(255), size) > 127 for m in masks)
+    part, others = (scaled(m.astype(np.uint8) * np.uint8(255), size) > 127 for m in masks)
     pixel = max(source.photo) * size[0] / max(1, box[3] - box[1])  # the photo's longer side in these pixels
     near = cv2.distanceTransform((~part).astype(np.uint8), cv2.DIST_L2, 5) <= _TOLERANCE * pixel
     allowed = part | (near & others)
     sure = allowed & (_source_matte(source, chosen, box, size) > _SURE)
     if source.alpha is not None:
-        sure &= shrunk(source.alpha[box[1] : box[3], box[0] : box[2]], size) > 127
+        sure &= scaled(source.alpha[box[1] : box[3], box[0] : box[2]], size) > 127
     for candidate in (_eroded(sure, _ERODE * pixel), sure, allowed):
         if (candidate & part).any():
             return candidate

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from partswap.errors import UsageError
+from partswap.imaging.frame import scaled
 from partswap.imaging.guided import snapped_labels
 from partswap.imaging.load import LoadedImage
 from partswap.parts import Parts
@@ -23,7 +24,7 @@ from partswap.transfer.people import keep_person
 from partswap.transfer.plan import Names, Wish, is_all, wishes
 from partswap.transfer.record import Clock, part_record
 from partswap.transfer.render import render
-from partswap.transfer.silhouette import border_width, shrunk, working_frame
+from partswap.transfer.silhouette import border_width, working_frame
 from partswap.transfer.trust import trust
 from partswap.transfer.view import View, crop_person
 
@@ -171,7 +172,7 @@ class Pair:
             with self.clock("render"):
                 picture = None if self.engine is None else render(self.engine, *self.subjects, changed)
                 size = working_frame(self.subjects[1].photo).content
-                self._pictures[key] = None if picture is None else shrunk(picture.astype(np.float32), size)
+                self._pictures[key] = None if picture is None else scaled(picture.astype(np.float32), size)
         return self._pictures[key]
 
     def _alone(self, wish: Wish) -> tuple[View, View]:

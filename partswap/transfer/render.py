@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from partswap.engine.batch import RENDER_MULTIPLE
-from partswap.transfer.silhouette import shrunk
+from partswap.imaging.frame import scaled
 
 if TYPE_CHECKING:
     from partswap.engine import Engine
@@ -29,7 +29,7 @@ def render(engine: Engine, source: Subject, target: Subject, to: dict[int, int])
     for target_id, source_id in to.items():
         look[target_id - 1] = source_id - 1
     side = engine.render_side
-    photo = shrunk(source.rgb, _size(source, side))
+    photo = scaled(source.rgb, _size(source, side))
     picture = engine.render(photo[None], _maps(source, side), _maps(target, side), look[None])
     return None if picture is None else np.rint(picture[0] * 255).astype(np.uint8)
 
@@ -44,5 +44,5 @@ def _size(subject: Subject, side: int) -> tuple[int, int]:
 def _maps(subject: Subject, side: int) -> np.ndarray:
     """The part map at that size: float32 (1, K+1, h, w)."""
     height, width = subject.content
-    planes = [shrunk(one[:height, :width], _size(subject, side)) for one in subject.part_map]
+    planes = [scaled(one[:height, :width], _size(subject, side)) for one in subject.part_map]
     return np.stack(planes)[None].astype(np.float32, copy=False)

@@ -25,7 +25,6 @@ __all__ = [
     "matte",
     "outline",
     "part_matte",
-    "shrunk",
     "working_frame",
 ]
 
@@ -65,16 +64,6 @@ def working_frame(photo: tuple[int, int]) -> Frame:
     scale = min(1.0, WORK_SIDE / max(photo))
     small = (max(1, round(photo[0] * scale)), max(1, round(photo[1] * scale)))
     return Frame(photo, small, small)
-
-
-def shrunk(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize (H, W) or (H, W, C) to (h, w): area average down, bilinear up; keeps the dtype."""
-    if picture.shape[:2] == size:
-        return picture
-    cv2 = opencv()
-    down = size[0] <= picture.shape[0] and size[1] <= picture.shape[1]
-    how = cv2.INTER_AREA if down else cv2.INTER_LINEAR
-    return cv2.resize(np.ascontiguousarray(picture), size[::-1], interpolation=how)
 
 
 def matte(coefficients: np.ndarray, rgb: np.ndarray) -> np.ndarray:

@@ -151,7 +151,8 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = _serve  # noqa: N815  (http.server's names)
 
     def answer(self) -> None:
-        raise NotImplementedError
+        """Each server answers its own endpoints; this one has none."""
+        self.refuse(404, "", f"no such endpoint: {self.command} {self.where}")
 
     def reply(self, status: int, data: object = None, headers: dict[str, str] | None = None) -> None:
         body = b"" if data is None else json.dumps(data).encode()
@@ -226,7 +227,7 @@ class _HubHandler(_Handler):
             if found is not None and self.command in method.split():
                 answer(self, **found.groupdict())
                 return
-        self.refuse(404, "", f"no such endpoint: {self.command} {self.where}")
+        super().answer()
 
     def token(self) -> str | None:
         """The token that was sent; refuses one that nobody has."""

@@ -185,4 +185,8 @@ def test_part_maps_are_left_open_where_the_teacher_is_not_sure_or_the_photo_cuts
     assert doubtful(targets, photos).tolist() == [i in (2, 5) for i in range(8)]
     outside = targets.clone()
     outside[3, :, :2] = 127  # only background is in doubt
+    busts = PhotoSet(images, masks.clone(), torch.ones_like(masks), torch.arange(8), list("abcdefgh"), [])
+    assert busts.masks is not None
+    busts.masks[:, :, 8:] = 255
+    assert doubtful(targets, busts).tolist() == [i == 2 for i in range(8)]
     assert torch.equal(doubtful(outside, photos), doubtful(targets, photos))

@@ -29,6 +29,12 @@ def finished(drawn: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return model
 
 
+def without(words: list[str], option: str) -> list[str]:
+    """Words without an option and its value."""
+    at = words.index(option)
+    return [*words[:at], *words[at + 2 :]]
+
+
 def refined(run_words: Words, cli: Any, out: Path, model: Path, *more: object) -> Any:
     ended = cli(*run_words(out, "--refine", model, *more))
     assert ended.code == 0, ended.err
@@ -62,9 +68,7 @@ def test_regrouping_trains_the_renderer_too_and_keeps_names(
 def test_refining_without_masks_uses_the_model_s_own_foreground(
     finished: Path, run_words: Words, tmp_path: Path, cli: Any
 ) -> None:
-    words = run_words(tmp_path / "run", "--refine", finished)
-    at = words.index("--masks")
-    ended = cli(*words[:at], *words[at + 2 :])
+    ended = cli(*without(run_words(tmp_path / "run", "--refine", finished), "--masks"))
     assert ended.code == 0, ended.err
     read_checkpoint(tmp_path / "run" / "model")
 
@@ -103,8 +107,7 @@ def test_a_run_that_stopped_at_the_renderer_goes_on_as_if_it_had_not(
 
     def words(out: Path, *more: object) -> list[str]:
         found = run_words(out, "--refine", finished, "--regroup", "--keep", 0.5, "--distill-steps", 20, *more)
-        at = found.index("--masks")
-        return found if masks else [*found[:at], *found[at + 2 :]]
+        return found if masks else without(found, "--masks")
 
     assert cli(*words(tmp_path / "whole")).code == 0
     step = Runner.one_step
@@ -127,9 +130,7 @@ def test_a_run_that_stopped_at_the_renderer_goes_on_as_if_it_had_not(
 def test_refining_takes_the_encoder_of_the_model(
     finished: Path, run_words: Words, tmp_path: Path, cli: Any
 ) -> None:
-    words = run_words(tmp_path / "run", "--refine", finished)
-    at = words.index("--backbone")
-    ended = cli(*words[:at], *words[at + 2 :])
+    ended = cli(*without(run_words(tmp_path / "run", "--refine", finished), "--backbone"))
     assert ended.code == 0, ended.err
     config = read_checkpoint(tmp_path / "run" / "model").config
     assert config.training["refined"][0]["backbone"] == config.student["backbone"] != "tf_efficientnet_lite0"

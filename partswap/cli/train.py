@@ -125,6 +125,16 @@ def train_command(
             help="With --refine: average the result with the model it started from, which counts this much.",
         ),
     ] = 0.0,
+    limbs: Annotated[
+        str,
+        typer.Option(
+            "--limbs",
+            metavar="PARTS",
+            help="With --refine: parts that make up limbs, such as arm+hand=180,leg+foot=100 (degrees by which "
+            "they turn). Some views show them moved.",
+            show_default=False,
+        ),
+    ] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     device: Annotated[
         str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:1.")
@@ -161,8 +171,8 @@ def train_command(
     from partswap.training.stopping import stop_at_once
     from partswap.training.train import train
 
-    if (regroup or keep) and refine_model is None:
-        raise UsageError("--regroup and --keep are for a finished model; name it with --refine.")
+    if (regroup or keep or limbs) and refine_model is None:
+        raise UsageError("--regroup, --keep and --limbs are for a finished model; name it with --refine.")
     options = TrainOptions(
         data=data,
         out=out,
@@ -183,6 +193,7 @@ def train_command(
         view_size=None if view_size is None else parse_size(view_size),
         regroup=regroup,
         keep=keep,
+        limbs=limbs,
         row=terms,
         without=tuple(t.strip() for t in without.split(",") if t.strip()),
         resume=resume,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from partswap.discovery.step import normalise
 from partswap.training.bends import bend_at_joints
 from partswap.training.data import PhotoSet
+from partswap.training.puppets import Limb, puppet_views
 from partswap.training.views import (
     WarpRange,
     blur_some,
@@ -38,6 +39,9 @@ OVERLAP = 0.5
 OVERLAP_UNTIL = 0.5
 """The overlap loss starts at this weight and is gone at this share of a round. It wakes small parts early;
 later the cross-entropy alone decides, whose minimum are the maps' own shares."""
+
+PORTRAITS = 0.35
+"""Of the close views, the share that looks at a subject's upper end as a portrait does."""
 
 NATURAL = 0.4
 """Share of views whose colours change only a little."""
@@ -132,13 +136,28 @@ def _axis(masks: Tensor) -> Tensor:
     return torch.stack([(on.sum(1) * xs).sum(1) / mass, top, bottom], 1)
 
 
-def _somewhere_on(axis: Tensor, g: torch.Generator) -> Tensor:
+def _somewhere_on(axis: Tensor, grid: Tensor, g: torch.Generator) -> Tensor:
     """Where close views look: near the subject's axis at a random height, so that heads and feet are
-    seen from near as often as the middle; (n, 3) -> (n, 2), x and y in [-1, 1]."""
+    seen from near as often as the middle; a third looks as portraits do, with the top just inside the frame.
+
+    Args:
+        axis: (n, 3); grid: (n, H, W, 2), of views about the frame's centre.
+
+    Returns:
+        (n, 2), x and y in [-1, 1].
+    """
     x, top, bottom = axis.unbind(1)
     n = len(axis)
     x = x + uniform((n,), -0.15, 0.15, g)
-    return torch.stack([x, top + (bottom - top) * uniform((n,), 0.0, 1.0, g)], 1)
+    y = top + (bottom - top) * uniform((n,), 0.0, 1.0, g)
+    half = (grid[:, -1, :, 1].mean(1) - grid[:, 0, :, 1].mean(1)).abs() / 2
+    portrait = torch.rand(n, generator=g, device=g.device) < PORTRAITS
+    return torch.stack([x, torch.where(portrait, top + half * uniform((n,), 0.6, 1.0, g), y)], 1)
+
+
+def _ease(share: float) -> float:
+    """How hard views are at ``share`` of a round, 1 is as hard as they get."""
+    return min(1.0, 0.25 + 0.75 * share / EASY_UNTIL)
 
 
 def _grids(
@@ -149,7 +168,7 @@ def _grids(
     source = (photos.images.shape[-2], photos.images.shape[-1])
     axis = _axis(photos.masks[index])
     first = [round(share_of * len(index)) for share_of in SHARES]
-    ease = min(1.0, 0.25 + 0.75 * share / EASY_UNTIL)
+    ease = _ease(share)
     grids, steps = [], []
     kinds = axis.split([*first, len(index) - sum(first)])
     for span, own in zip((CLOSE, NEAR, FAR, TURNED), kinds, strict=True):
@@ -159,7 +178,7 @@ def _grids(
         eased_span = eased_span if mirror else replace(eased_span, flip=0.0)
         grid, step = random_grid(len(own), size, eased_span, g, source)
         if span is CLOSE:
-            grid = grid + _somewhere_on(own, g).view(-1, 1, 1, 2)
+            grid = grid + _somewhere_on(own, grid, g).view(-1, 1, 1, 2)
         if span is TURNED:
             grid = bend_at_joints(grid, own, source, BENT, ease, g)
         grids.append(grid)
@@ -176,12 +195,13 @@ def distillation_views(
     mirror: bool,
     share: float,
     g: torch.Generator,
+    limbs: tuple[Limb, ...] = (),
 ) -> tuple[Tensor, Tensor]:
     """Draw views of the photos ``index`` with their part maps.
 
     Args:
         targets: uint8 (N, K, h/4, w/4), posterior inside the foreground; size: (H, W) of the views; share: of
-            the round that is done.
+            the round that is done; limbs: what is moved in every second view.
 
     Returns:
         photo: normalised (B, 3, H, W); part_map: (B, K + 1, H, W), summing to one, or to less where something
@@ -191,13 +211,23 @@ def distillation_views(
     b = len(index)
     grid, step = _grids(photos, index, size, mirror, share, g)
     both = torch.cat([photos.images[index].float() / 255, photos.masks[index].float() / 255], 1)
+    own = targets[index].float() / 255
     seen = sample_antialiased(both, grid, step)
+    parts = sample(own, grid)
     within = inside(grid)
-    photo, mask = seen[:, :3], seen[:, 3:] * within
+    seen[:, 3:] *= within
+    puppets = slice(0, b if limbs else 0, 2)
+    if limbs:
+        axis = _axis(photos.masks[index])
+        seen[puppets], parts[puppets] = puppet_views(
+            limbs, both[puppets], own[puppets], axis[puppets], grid[puppets], step[puppets], _ease(share), g
+        )
+    photo, mask = seen[:, :3], seen[:, 3:]
     # Beyond the frame there is no photo; there, and at times everywhere around the subject, another photo's
     # surroundings appear.
     around = _surroundings(photos, b, size, g)
     elsewhere = (torch.rand(b, 1, 1, 1, generator=g, device=g.device) < 0.25).float()
+    elsewhere[puppets] = 1.0
     keep = torch.maximum(mask, within * (1 - elsewhere))
     photo = photo * keep + around * (1 - keep)
     photo = add_detail(photo, photos, step, g)
@@ -205,7 +235,6 @@ def distillation_views(
     natural = (torch.rand(b, 1, 1, 1, generator=g, device=g.device) < NATURAL).float()
     photo = torch.lerp(photo, jitter_colour(photo, g, 0.8), 1.0 - 0.65 * natural)
     photo = blur_some(photo, g)
-    parts = sample(targets[index].float() / 255, grid)
     parts = parts / (parts.sum(1, keepdim=True) + 1e-4)  # all zero stays zero: unknown
     return normalise(photo), torch.cat([1 - mask, parts * mask], 1)
 

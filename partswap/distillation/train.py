@@ -108,7 +108,9 @@ def distillation_stage(
 
     def step(index: Tensor, g: torch.Generator, share: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         size = sizes[int(torch.randint(len(sizes), (1,), generator=_on_cpu(g)))]
-        photo, part_map = distillation_views(run.photos, targets, index, size, options.mirror, share, g)
+        photo, part_map = distillation_views(
+            run.photos, targets, index, size, options.mirror, share, g, run.limbs
+        )
         losses, _ = distillation_losses(student, photo, part_map, share)
         return losses, {k: v.detach() for k, v in losses.items()}
 

@@ -52,6 +52,19 @@ def unbend(points: Tensor, joint: Tensor, angle: Tensor, length: Tensor) -> Tens
     )
 
 
+def bend(points: Tensor, joint: Tensor, angle: Tensor, length: Tensor) -> Tensor:
+    """Where a point goes: the inverse of :func:`unbend`; points (B, 2) -> (B, 2)."""
+    side = torch.where(angle < 0, -1.0, 1.0)
+    half = angle.abs().clamp(min=1e-4) / 2
+    radius = length / (2 * half)
+    x, y = ((points - joint) * torch.stack([side, torch.ones_like(side)], 1)).unbind(1)
+    turn = torch.maximum(torch.minimum(y / radius, half), -half)
+    beyond = y - turn * radius
+    after_x = radius - (radius - x) * turn.cos() + beyond * turn.sin()
+    after_y = (radius - x) * turn.sin() + beyond * turn.cos()
+    return torch.stack([after_x * side, after_y], 1) + joint
+
+
 def bend_at_joints(
     grid: Tensor, axis: Tensor, source: tuple[int, int], share: float, ease: float, g: torch.Generator
 ) -> Tensor:

@@ -24,6 +24,7 @@ from partswap.training.card import training_record
 from partswap.training.log import RunLog
 from partswap.training.options import TrainOptions
 from partswap.training.pretrained import pretrained_weights
+from partswap.training.puppets import parse_limbs
 from partswap.training.run import Run
 from partswap.training.state import Progress, module_tensors, restore_module
 from partswap.training.train import open_run
@@ -54,10 +55,12 @@ def refine(options: TrainOptions, model: str) -> Path:
         rounds=1,
     )
     options.check()
+    limbs = parse_limbs(options.limbs, checkpoint.parts)
     weights = pretrained_weights(options.pretrained, options.backbone) if options.regroup else None
     with RunLog(options.out, quiet=options.quiet) as log:
         run = open_run(options, log, weights)
         run.discovery_share = 0.0
+        run.limbs = limbs
         started = time.monotonic()
         student = load_student(checkpoint).to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         run.photos.masks = _foreground(run, student)

@@ -11,6 +11,7 @@ from partswap.training.data import PhotoSet
 from partswap.training.loop import Budget, Runner, Stage
 from partswap.training.options import MINUTES_TO_DISCOVERY, TrainOptions
 from partswap.training.sheet import ROWS
+from partswap.training.puppets import Limb
 from partswap.training.state import Progress
 
 
@@ -22,7 +23,7 @@ class Run:
         photos: on the device, with masks from the start or estimated; weights: ImageNet weights of the
             encoder, if any.
         saved: tensors and place of the run that is resumed.
-        discovery_share: of a time budget, the share of stage 1.
+        discovery_share: of a time budget, the share of stage 1; limbs: what views of distillation move.
     """
 
     options: TrainOptions
@@ -31,6 +32,7 @@ class Run:
     weights: dict[str, Tensor] | None
     saved: tuple[dict[str, Tensor], Progress] | None
     discovery_share: float = MINUTES_TO_DISCOVERY
+    limbs: tuple[Limb, ...] = ()
 
     @property
     def device(self) -> torch.device:

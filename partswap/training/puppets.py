@@ -1,0 +1,201 @@
+"""Puppets: a limb is cut out of a photo along its part maps, turned about its joint and bent in the middle.
+
+In street photos arms hang and legs stand, so a student learns arms as what hangs beside a chest: raised
+hands look like heads to it, arms that reach down like legs. The same photo with its limbs elsewhere shows that a
+sleeve is an arm wherever it is.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from partswap.errors import UsageError
+from partswap.parts import Parts
+from partswap.training.bends import bend, unbend
+from partswap.training.views import inside, sample, sample_antialiased, uniform
+
+DEGREES = 120.0
+"""How far a limb turns when nothing is said of it."""
+JOINT = 0.1
+"""Where a limb is jointed to the body, as a share of its length from its upper end."""
+MIDDLE = (0.4, 0.6)
+"""Where it bends."""
+MIDDLE_DEGREES = 130.0
+SOFTNESS = (0.1, 0.3)
+"""Over which share of its length."""
+INWARD = 0.35
+"""How far a limb turns across the body, as a share of how far it turns away from it."""
+MOVED = 0.8
+"""Probability that a limb of a puppet moves; else it stays as it is in the photo."""
+IN_FRONT = 0.7
+"""Probability that it passes in front of the body, not behind."""
+LEAST = 0.01
+"""Limbs with less than this share of the foreground are not moved."""
+
+
+@dataclass(frozen=True)
+class Limb:
+    """Which parts make up a kind of limb.
+
+    Attributes:
+        parts: their ids, from 1; degrees: how far it turns away from hanging down.
+    """
+
+    parts: tuple[int, ...]
+    degrees: float
+
+
+def parse_limbs(text: str, parts: Parts) -> tuple[Limb, ...]:
+    """``arm+hand=180,leg+foot`` -> limbs, by the names or ids of ``parts``; raises UsageError."""
+    limbs = []
+    for word in filter(None, (w.strip() for w in text.split(","))):
+        names, _, degrees = word.partition("=")
+        try:
+            turn = float(degrees or DEGREES)
+        except ValueError:
+            turn = math.nan
+        if not 0 < turn <= 180:
+            raise UsageError(f"--limbs: '{word}' turns by a number of degrees up to 180, such as arm+hand=180.")
+        limbs.append(Limb(parts.parse(names.split("+")), turn))
+    return tuple(limbs)
+
+
+@dataclass(frozen=True)
+class Joints:
+    """Of one limb on each photo, in [-1, 1] of the photo.
+
+    Attributes:
+        cut: (n, 1, h, w), 1 where the limb is, all 0 where a photo lacks it; top: (n, 2), x and y of the joint;
+            middle: (n, 2); length: (n,).
+    """
+
+    cut: Tensor
+    top: Tensor
+    middle: Tensor
+    length: Tensor
+
+
+def find_limb(limb: Limb, side: float, parts: Tensor, mask: Tensor, axis: Tensor) -> Joints:
+    """The limb of one side of upright subjects.
+
+    Args:
+        side: -1 left of the axis in the photo, 1 right of it; parts: float (n, K, h', w'), posterior; mask:
+            float (n, 1, h, w) in [0, 1]; axis: (n, 3), of which x in [-1, 1] is used.
+    """
+    n, _, h, w = mask.shape
+    of_limb = parts[:, [p - 1 for p in limb.parts]].sum(1, keepdim=True)
+    of_limb = F.interpolate(of_limb, size=(h, w), mode="bilinear", align_corners=False)
+    xs = torch.linspace(-1, 1, w, device=mask.device)
+    ys = torch.linspace(-1, 1, h, device=mask.device)
+    beside = ((xs.view(1, w) - axis[:, :1]) * side > 0).float().view(n, 1, 1, w)
+    cut = ((of_limb > 0.5) & (mask > 0.5)).float() * beside
+    there = cut.sum((1, 2, 3)) > LEAST * (mask > 0.5).sum((1, 2, 3)).clamp(min=1)
+    cut = cut * there.view(n, 1, 1, 1)
+    rows = cut[:, 0].sum(2)  # (n, h)
+    # Its ends are where 3 and 97 % of its area lie above: single pixels far off do not move the joint.
+    above = rows.cumsum(1) / rows.sum(1, keepdim=True).clamp(min=1.0)
+    first = ys[(above < 0.03).sum(1).clamp(max=h - 1)]
+    last = ys[(above < 0.97).sum(1).clamp(max=h - 1)]
+    length = (last - first).clamp(min=0.05)
+
+    def point(share: float, span: float) -> Tensor:
+        y = first + share * length
+        near = ((ys.view(1, h) - y.view(n, 1)).abs() < span * length.view(n, 1)).float() * rows.clamp(max=1)
+        weight = cut[:, 0] * near.unsqueeze(2)
+        x = (weight * xs).sum((1, 2)) / weight.sum((1, 2)).clamp(min=1.0)
+        return torch.stack([x, y], 1)
+
+    return Joints(cut, point(JOINT, 0.12), point(0.5, 0.1), length)
+
+
+def turn_limb(
+    grid: Tensor, joints: Joints, angle: Tensor, bend_by: Tensor, where: Tensor, soft: Tensor
+) -> Tensor:
+    """Where a point of a moved limb was in the photo.
+
+    Args:
+        grid: (n, H, W, 2), in [-1, 1] of the photo; angle: (n,), radians by which what hangs down turns
+            towards +x; bend_by: (n,), radians, of the middle; where: (n,), shift of the middle, and soft: (n,), how much of
+            the limb bends, both as shares of its length.
+
+    Returns:
+        (n, H, W, 2).
+    """
+    h, w = joints.cut.shape[-2:]
+    scale = torch.tensor([w / h, 1.0], device=grid.device)
+    top = joints.top * scale
+    middle = joints.middle * scale
+    middle = torch.stack([middle[:, 0], middle[:, 1] + where * joints.length], 1)
+    length = soft * joints.length
+    # A bend turns both ends by half of its angle; the upper one has to stay where the joint is.
+    x, y = (grid * scale - top.view(-1, 1, 1, 2)).unbind(-1)
+    turn = (angle + bend_by / 2).view(-1, 1, 1)
+    cos, sin = turn.cos(), turn.sin()
+    offset = torch.stack([cos * x - sin * y, sin * x + cos * y], -1)
+    bent = offset + bend(top, middle, bend_by, length).view(-1, 1, 1, 2)
+    return unbend(bent, middle, bend_by, length) / scale
+
+
+def random_turns(
+    limb: Limb, side: float, n: int, ease: float, shared: Tensor, g: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Angle, bend, where and soft of :func:`turn_limb` for one side.
+
+    Args:
+        ease: of the full angles; shared: (n,) in [0, 1), the turn of both sides where they move alike.
+    """
+    alike = torch.rand(n, generator=g, device=g.device) < 0.5
+    share = torch.where(alike, shared, uniform((n,), 0.0, 1.0, g))
+    outward = share * (1 + INWARD) - INWARD
+    angle = outward * side * math.radians(limb.degrees) * ease
+    bend_by = uniform((n,), -1, 1, g) * math.radians(MIDDLE_DEGREES) * ease
+    return angle, bend_by, uniform((n,), MIDDLE[0] - 0.5, MIDDLE[1] - 0.5, g), uniform((n,), *SOFTNESS, g)
+
+
+def puppet_views(
+    limbs: tuple[Limb, ...],
+    both: Tensor,
+    parts: Tensor,
+    axis: Tensor,
+    grid: Tensor,
+    step: Tensor,
+    ease: float,
+    g: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Views of photos whose limbs were moved at random.
+
+    Args:
+        both: float (n, 4, h, w) in [0, 1], photo and foreground mask; parts: float (n, K, h', w'), posterior
+            inside the foreground; axis: (n, 3), the subjects' upright axes; grid, step: where the views look, of
+            :func:`partswap.training.views.random_grid`; ease: of the full angles.
+
+    Returns:
+        photo and mask (n, 4, H, W), the photo worth nothing where the mask is 0; parts (n, K, H, W).
+    """
+    n = len(both)
+    moved = []
+    for limb in limbs:
+        shared = uniform((n,), 0.0, 1.0, g)
+        for side in (-1.0, 1.0):
+            joints = find_limb(limb, side, parts, both[:, 3:], axis)
+            on = (torch.rand(n, 1, 1, 1, generator=g, device=g.device) < MOVED).float()
+            front = (torch.rand(n, 1, 1, 1, generator=g, device=g.device) < IN_FRONT).float()
+            there = turn_limb(grid, joints, *random_turns(limb, side, n, ease, shared, g))
+            moved.append((joints.cut * on, there, front))
+    seen = sample_antialiased(both, grid, step)
+    part_map = sample(parts, grid)
+    stays = 1 - sample(torch.stack([cut for cut, _, _ in moved]).amax(0), grid)
+    photo, mask = seen[:, :3], seen[:, 3:] * inside(grid) * stays
+    for cut, there, front in moved:
+        sprite = sample_antialiased(torch.cat([both, cut], 1), there, step)
+        alpha = sprite[:, 3:4] * sprite[:, 4:] * inside(there)
+        shown = alpha * torch.maximum(front, 1 - mask)
+        photo = torch.lerp(photo, sprite[:, :3], shown)
+        part_map = torch.lerp(part_map, sample(parts, there), shown)
+        mask = torch.maximum(mask, alpha)
+    return torch.cat([photo, mask], 1), part_map

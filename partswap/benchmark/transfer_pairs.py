@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from partswap.benchmark.transfer_metrics import Perceptual, masked_l1, psnr
+from partswap.benchmark.transfer_metrics import masked_l1, psnr
 from partswap.errors import PartswapError
 from partswap.imaging import load_image
 from partswap.imaging.opencv import opencv
@@ -54,11 +54,20 @@ class _Case:
     mask: np.ndarray
 
 
+Distance = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
+"""Of a picture, uint8 (H, W, 3), from the truth, inside a mask."""
+
+
 def score_pairs(
-    model: Model, pairs: Iterable[tuple[Path, Path]], parts: str, perceptual: Perceptual, seed: int
+    model: Model,
+    pairs: Iterable[tuple[Path, Path]],
+    parts: str,
+    perceptual: Mapping[str, Distance],
+    seed: int,
 ) -> dict[str, Any]:
-    """Mean L1, PSNR and perceptual distance by method, and the largest change outside the parts."""
-    scores: dict[str, list[tuple[float, float, float]]] = {name: [] for name in METHODS}
+    """Mean L1, PSNR and perceptual distances by method, and the largest change outside the parts."""
+    distances = {"l1": masked_l1, "psnr": psnr, **perceptual}
+    scores: dict[str, list[list[float]]] = {name: [] for name in METHODS}
     outside = 0
     for first, second in pairs:
         case = _case(model, first, second, parts, seed)
@@ -67,12 +76,9 @@ def score_pairs(
         pictures, changed = _pictures(case, parts, seed)
         outside = max(outside, changed)
         for name, picture in pictures.items():
-            distance = perceptual(picture, case.truth, case.mask)
-            scores[name].append(
-                (masked_l1(picture, case.truth, case.mask), psnr(picture, case.truth, case.mask), distance)
-            )
+            scores[name].append([far(picture, case.truth, case.mask) for far in distances.values()])
     rows = {
-        name: dict(zip(("l1", "psnr", "perceptual"), np.mean(values, axis=0).tolist(), strict=True))
+        name: dict(zip(distances, np.mean(values, axis=0).tolist(), strict=True))
         for name, values in scores.items()
         if values
     }

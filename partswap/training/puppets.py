@@ -1,8 +1,8 @@
 """Puppets: a limb is cut out of a photo along its part maps, turned about its joint and bent in the middle.
 
 In street photos arms hang and legs stand, so a student learns arms as what hangs beside a chest: raised
-hands look like heads to it, arms that reach down like legs. The same photo with its limbs elsewhere shows that a
-sleeve is an arm wherever it is.
+hands look like heads to it, arms that reach down like legs. The same photo with its limbs elsewhere shows
+that a sleeve is an arm wherever it is.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def parse_limbs(text: str, parts: Parts) -> tuple[Limb, ...]:
         except ValueError:
             turn = math.nan
         if not 0 < turn <= 180:
-            raise UsageError(f"--limbs: '{word}' turns by a number of degrees up to 180, such as arm+hand=180.")
+            raise UsageError(f"--limbs: '{word}' must turn by up to 180 degrees, such as arm+hand=180.")
         limbs.append(Limb(parts.parse(names.split("+")), turn))
     return tuple(limbs)
 
@@ -70,8 +70,8 @@ class Joints:
     """Of one limb on each photo, in [-1, 1] of the photo.
 
     Attributes:
-        cut: (n, 1, h, w), 1 where the limb is, all 0 where a photo lacks it; top: (n, 2), x and y of the joint;
-            middle: (n, 2); length: (n,).
+        cut: (n, 1, h, w), 1 where the limb is, all 0 where a photo lacks it; top: (n, 2), x and y of the
+            joint; middle: (n, 2); length: (n,).
     """
 
     cut: Tensor
@@ -120,8 +120,8 @@ def turn_limb(
 
     Args:
         grid: (n, H, W, 2), in [-1, 1] of the photo; angle: (n,), radians by which what hangs down turns
-            towards +x; bend_by: (n,), radians, of the middle; where: (n,), shift of the middle, and soft: (n,), how much of
-            the limb bends, both as shares of its length.
+            towards +x; bend_by: (n,), radians, of the middle; where: (n,), shift of the middle, and soft:
+            (n,), how much of the limb bends, both as shares of its length.
 
     Returns:
         (n, H, W, 2).
@@ -171,8 +171,8 @@ def puppet_views(
 
     Args:
         both: float (n, 4, h, w) in [0, 1], photo and foreground mask; parts: float (n, K, h', w'), posterior
-            inside the foreground; axis: (n, 3), the subjects' upright axes; grid, step: where the views look, of
-            :func:`partswap.training.views.random_grid`; ease: of the full angles.
+            inside the foreground; axis: (n, 3), the subjects' upright axes; grid, step: where the views look,
+            of :func:`partswap.training.views.random_grid`; ease: of the full angles.
 
     Returns:
         photo and mask (n, 4, H, W), the photo worth nothing where the mask is 0; parts (n, K, H, W).

@@ -10,8 +10,8 @@ from torch import Tensor
 from partswap.training.data import PhotoSet
 from partswap.training.loop import Budget, Runner, Stage
 from partswap.training.options import MINUTES_TO_DISCOVERY, TrainOptions
-from partswap.training.sheet import ROWS
 from partswap.training.puppets import Limb
+from partswap.training.sheet import ROWS
 from partswap.training.state import Progress
 
 

@@ -14,6 +14,7 @@ from partswap.distillation.step import (
     NEAR,
     OVERLAP_UNTIL,
     TURNED,
+    _somewhere_on,
     add_detail,
     distillation_losses,
     distillation_views,
@@ -23,7 +24,7 @@ from partswap.distillation.step import (
     view_sizes,
 )
 from partswap.training.data import PhotoSet
-from partswap.training.views import WarpRange
+from partswap.training.views import WarpRange, random_grid
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -193,3 +194,12 @@ def test_only_enlarged_views_get_detail(photos: PhotoSet) -> None:
         assert torch.equal(out[1::2], views[1::2])
         changed |= not torch.equal(out[0::2], views[0::2])
     assert changed
+
+
+def test_a_third_of_the_close_views_looks_like_portraits() -> None:
+    axis = torch.tensor([[0.0, -0.8, 0.9]]).repeat(600, 1)
+    grid, _ = random_grid(600, (32, 32), WarpRange(zoom=(4.0, 4.0)), seeded(), (32, 32))
+    y = _somewhere_on(axis, grid, seeded(1))[:, 1]
+    above = -0.8 - (y - 0.25)  # the view reaches a quarter up from its middle: how far beyond the top
+    portraits = ((above >= 0) & (above <= 0.1)).float().mean()
+    assert 0.35 < float(portraits) < 0.46  # a third, and those of any height that look there by chance

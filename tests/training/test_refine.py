@@ -80,6 +80,20 @@ def test_regrouping_needs_a_model(run_words: Words, tmp_path: Path, cli: Any) ->
     assert not (tmp_path / "run").exists()
 
 
+def test_moved_limbs_are_named_and_recorded(
+    finished: Path, run_words: Words, tmp_path: Path, cli: Any
+) -> None:
+    plain = refined(run_words, cli, tmp_path / "plain", finished).tensors("student.")
+    after = refined(run_words, cli, tmp_path / "moved", finished, "--limbs", "arm=90")
+    assert after.config.training["refined"][-1]["limbs"] == "arm=90"
+    assert any(not torch.equal(plain[k], v) for k, v in after.tensors("student.").items())
+    ended = cli(*run_words(tmp_path / "bad", "--refine", finished, "--limbs", "wing"))
+    assert (ended.code, "wing" in ended.err) == (2, True)
+    ended = cli(*run_words(tmp_path / "bad", "--limbs", "arm"))
+    assert (ended.code, "--refine" in ended.err) == (2, True)
+    assert not (tmp_path / "bad").exists()
+
+
 def test_keeping_half_of_the_weights_averages_them(
     finished: Path, run_words: Words, tmp_path: Path, cli: Any
 ) -> None:

@@ -1,0 +1,129 @@
+"""Limbs that are cut out and moved."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from partswap.errors import UsageError
+from partswap.parts import Parts
+from partswap.training.bends import bend, unbend
+from partswap.training.puppets import Joints, Limb, find_limb, parse_limbs, puppet_views, turn_limb
+
+ARM = Limb((2,), 180.0)
+
+
+def figure() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A body (part 1) with an arm (part 2) on either side: photo and mask, parts, axis."""
+    body = torch.zeros(1, 1, 64, 64)
+    body[..., 16:48, 24:40] = 1
+    arm = torch.zeros(1, 1, 64, 64)
+    arm[..., 16:40, 16:24] = 1
+    arm[..., 16:40, 40:48] = 1
+    parts = F.avg_pool2d(torch.cat([body, arm], 1), 4)
+    photo = body * 0.25 + arm * 0.75
+    return (
+        torch.cat([photo.expand(1, 3, 64, 64), body + arm], 1),
+        parts / parts.sum(1, keepdim=True).clamp(min=1e-4),
+        torch.tensor([[0.0, -0.5, 0.5]]),
+    )
+
+
+def straight() -> torch.Tensor:
+    return F.affine_grid(torch.eye(2, 3)[None], [1, 1, 64, 64], align_corners=False)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_bending_and_unbending_are_inverse() -> None:
+    g = seeded()
+    joint, length = torch.zeros(64, 2), torch.rand(64, generator=g) * 0.3 + 0.2
+    angle = (torch.rand(64, generator=g) - 0.5) * 3
+    points = (torch.rand(64, 2, generator=g) - 0.5) * torch.tensor([0.1, 2.0])
+    there = bend(points, joint, angle, length)
+    back = unbend(there.view(64, 1, 1, 2), joint, angle, length).view(64, 2)
+    torch.testing.assert_close(back, points, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_a_limb_is_found_on_its_own_side(side: float) -> None:
+    both, parts, axis = figure()
+    found = find_limb(ARM, side, parts, both[:, 3:], axis)
+    assert (found.cut[..., 32:].sum() == 0) == (side < 0)
+    assert 150 < found.cut.sum() < 200  # of 192 pixels
+    assert float(found.top[0, 0]) == pytest.approx(side * 0.375, abs=0.05)
+    assert -0.5 < float(found.top[0, 1]) < -0.35
+    assert float(found.middle[0, 1]) == pytest.approx(-0.125, abs=0.05)
+
+
+def test_a_missing_limb_is_not_cut() -> None:
+    both, parts, axis = figure()
+    parts = torch.cat([parts.sum(1, keepdim=True), torch.zeros_like(parts[:, :1])], 1)
+    assert find_limb(ARM, 1.0, parts, both[:, 3:], axis).cut.sum() == 0
+    seen, moved = puppet_views((ARM,), both, parts, axis, straight(), torch.ones(1), 1.0, seeded())
+    torch.testing.assert_close(seen[:, 3:], both[:, 3:])
+    assert moved[:, 1].sum() == 0
+
+
+def joints() -> Joints:
+    return Joints(
+        torch.ones(1, 1, 64, 64), torch.tensor([[0.2, -0.4]]), torch.tensor([[0.2, 0.0]]), torch.ones(1) * 0.8
+    )
+
+
+def looked_up(x: float, y: float, degrees: float, bend_by: float) -> tuple[float, float]:
+    turn, by = torch.tensor([math.radians(degrees)]), torch.tensor([math.radians(bend_by)])
+    grid = torch.tensor([[[[x, y]]]])
+    found = turn_limb(grid, joints(), turn, by, torch.zeros(1), torch.full((1,), 0.1))
+    return float(found[0, 0, 0, 0]), float(found[0, 0, 0, 1])
+
+
+@pytest.mark.parametrize("bend_by", [-90.0, 0.0, 120.0])
+@pytest.mark.parametrize("degrees", [-120.0, 0.0, 90.0, 180.0])
+def test_the_joint_stays_and_the_upper_half_turns_about_it(degrees: float, bend_by: float) -> None:
+    assert looked_up(0.2, -0.4, degrees, bend_by) == pytest.approx((0.2, -0.4), abs=1e-4)
+    angle = math.radians(degrees)
+    below = (
+        0.2 + 0.3 * math.sin(angle),
+        -0.4 + 0.3 * math.cos(angle),
+    )  # hangs 0.3 below the joint in the photo
+    assert looked_up(*below, degrees, bend_by) == pytest.approx((0.2, -0.1), abs=1e-4)
+
+
+def test_the_lower_half_follows_its_bend() -> None:
+    # Upright to the middle, then by a right angle to the right: what is 0.3 beyond the middle lies beside it.
+    x, y = looked_up(0.2 + 0.3, 0.0, 0.0, 90.0)
+    assert x == pytest.approx(0.2, abs=0.05)
+    assert y == pytest.approx(0.3, abs=0.05)
+
+
+def test_puppets_move_their_arms_and_nothing_else() -> None:
+    both, parts, axis = figure()
+    still, _ = puppet_views((ARM,), both, parts, axis, straight(), torch.ones(1), 0.0, seeded())
+    torch.testing.assert_close(still[:, 3:], both[:, 3:], atol=5e-3, rtol=0)
+    elsewhere = []
+    for seed in range(12):
+        seen, moved = puppet_views((ARM,), both, parts, axis, straight(), torch.ones(1), 1.0, seeded(seed))
+        mask = seen[0, 3]
+        assert mask[20:44, 26:38].min() > 0.99
+        assert 0.7 < float(mask.sum() / both[0, 3].sum()) < 1.1
+        arm = (moved[0].argmax(0) == 1) & (mask > 0.5)
+        body = (moved[0].argmax(0) == 0) & (mask > 0.5)
+        assert (seen[0, 0][arm] > 0.5).float().mean() > 0.9  # the colour goes where the part goes
+        assert (seen[0, 0][body] < 0.5).float().mean() > 0.9
+        elsewhere.append(float((arm & (both[0, 3] < 0.5)).sum()))
+    assert max(elsewhere) > 100
+
+
+def test_limbs_are_named_as_parts_are() -> None:
+    parts = Parts.default(4).renamed({1: "chest", 2: "arm", 3: "hand", 4: "arm"})
+    assert parse_limbs("arm+hand=180, 1", parts) == (Limb((2, 3, 4), 180.0), Limb((1,), 120.0))
+    assert parse_limbs("", parts) == ()
+    for wrong in ("arm=0", "arm=200", "arm=far", "wing", "=90"):
+        with pytest.raises(UsageError):
+            parse_limbs(wrong, parts)

@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from folder_bars import make_folder
 from net_speed import gflop, matmul_peak, milliseconds, on_the_card
 from PIL import Image
-from segment_bars import make_folder
 
 from partswap.checkpoint import read_checkpoint, resolve_model
 
@@ -84,7 +84,9 @@ def whole_process(words: list[str], runs: int) -> tuple[float, float]:
 
 
 def processes(folder: Path, runs: int) -> Iterator[Line]:
-    """`segment` and `transfer` at 800 px, as a stranger starts them, after one run that is not counted."""
+    """`--help`, `segment` and `transfer` at 800 px as a stranger starts them; a first run is not counted."""
+    seconds, _ = whole_process(["--help"], runs)
+    yield Line("partswap --help, no torch", seconds, "s", 0.3)
     photos = []
     for name in ("astronaut", "hopper"):
         image = Image.open(EXAMPLES / f"{name}.jpg").convert("RGB")

@@ -1,16 +1,15 @@
-"""The bars of `partswap segment` as a stranger meets them: whole processes, and the memory of a long folder.
+"""A long folder: images/s, CPU time an image, and resident memory early and late.
 
-    python benchmarks/segment_bars.py [--photos 500] [--runs 3] [--folder PHOTOS]
+    python benchmarks/folder_bars.py [--photos 500] [--folder PHOTOS]
 
-Photos are crops of examples/astronaut.jpg at 550x830, or those of a folder, repeated; the one photo is 800 px
-high. Where other work shares the machine, go by the CPU time an image: images/s can at best be cores / that.
+Photos are crops of examples/astronaut.jpg at 550x830, or those of a folder, repeated. Where other work shares
+the machine, go by the CPU time an image: images/s can at best be cores / that.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,16 +21,6 @@ from PIL import Image
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "astronaut.jpg"
 COMMAND = [sys.executable, "-m", "partswap"]
-
-
-def whole_process(arguments: list[str], runs: int) -> tuple[float, float]:
-    """Median seconds and peak MiB of ``partswap ARGUMENTS`` after one run that is not counted."""
-    seconds, peak = [], 0.0
-    for _ in range(runs + 1):
-        start = time.perf_counter()
-        peak = max(peak, *memory_of([*COMMAND, *arguments]))
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds[1:]), peak
 
 
 def memory_of(command: list[str], every: float = 0.05) -> list[float]:
@@ -84,19 +73,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--photos", type=int, default=500)
-    parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--folder", type=Path, help="JPEGs to use instead of the example's crops")
     a = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        seconds, _ = whole_process(["--help"], a.runs)
-        print(f"partswap --help: {seconds:.2f} s")
-        one = folder / "one.png"
-        Image.open(EXAMPLE).convert("RGB").resize((800, 800)).save(one)
-        seconds, peak = whole_process(
-            ["segment", str(one), "--out", str(folder / "o"), "--overwrite"], a.runs
-        )
-        print(f"partswap segment, one photo of 800 px, whole process: {seconds:.2f} s, peak {peak:.0f} MiB")
         photos = folder / "photos"
         photos.mkdir()
         make_folder(photos, a.photos, a.folder)

@@ -43,9 +43,6 @@ later the cross-entropy alone decides, whose minimum are the maps' own shares.""
 PORTRAITS = 0.35
 """Of the close views, the share that looks at a subject's upper end as a portrait does."""
 
-PUPPETS = 3
-"""Every third view has its limbs moved, if limbs are known."""
-
 NATURAL = 0.4
 """Share of views whose colours change only a little."""
 
@@ -204,7 +201,7 @@ def distillation_views(
 
     Args:
         targets: uint8 (N, K, h/4, w/4), posterior inside the foreground; size: (H, W) of the views; share: of
-            the round that is done; limbs: what is moved in some of the views.
+            the round that is done; limbs: what is moved in every second view.
 
     Returns:
         photo: normalised (B, 3, H, W); part_map: (B, K + 1, H, W), summing to one, or to less where something
@@ -219,18 +216,19 @@ def distillation_views(
     parts = sample(own, grid)
     within = inside(grid)
     seen[:, 3:] *= within
-    gone = torch.zeros_like(within)
+    puppets = slice(0, b if limbs else 0, 2)
     if limbs:
-        axis, which = _axis(photos.masks[index]), slice(0, b, PUPPETS)
-        seen[which], parts[which], gone[which] = puppet_views(
-            limbs, both[which], own[which], axis[which], grid[which], step[which], _ease(share), g
+        axis = _axis(photos.masks[index])
+        seen[puppets], parts[puppets] = puppet_views(
+            limbs, both[puppets], own[puppets], axis[puppets], grid[puppets], step[puppets], _ease(share), g
         )
     photo, mask = seen[:, :3], seen[:, 3:]
-    # Beyond the frame and where a limb was cut out there is no photo; there, and at times everywhere around
-    # the subject, another photo's surroundings appear.
+    # Beyond the frame there is no photo; there, and at times everywhere around the subject, another photo's
+    # surroundings appear.
     around = _surroundings(photos, b, size, g)
     elsewhere = (torch.rand(b, 1, 1, 1, generator=g, device=g.device) < 0.25).float()
-    keep = torch.maximum(mask, within * (1 - elsewhere) * (1 - gone))
+    elsewhere[puppets] = 1.0
+    keep = torch.maximum(mask, within * (1 - elsewhere))
     photo = photo * keep + around * (1 - keep)
     photo = add_detail(photo, photos, step, g)
     # Purple people teach that colour is no part; people in their own colours teach what skin looks like.

@@ -34,8 +34,6 @@ MOVED = 0.8
 """Probability that a limb of a puppet moves; else it stays as it is in the photo."""
 IN_FRONT = 0.7
 """Probability that it passes in front of the body, not behind."""
-RIM = 3
-"""How many pixels around a limb go with it."""
 LEAST = 0.01
 """Limbs with less than this share of the foreground are not moved."""
 
@@ -168,7 +166,7 @@ def puppet_views(
     step: Tensor,
     ease: float,
     g: torch.Generator,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:
     """Views of photos whose limbs were moved at random.
 
     Args:
@@ -177,8 +175,7 @@ def puppet_views(
             of :func:`partswap.training.views.random_grid`; ease: of the full angles.
 
     Returns:
-        photo and mask (n, 4, H, W); parts (n, K, H, W); gone (n, 1, H, W), 1 where a limb was cut out and
-            nothing lies over the hole: the photo is worth nothing there.
+        photo and mask (n, 4, H, W), the photo worth nothing where the mask is 0; parts (n, K, H, W).
     """
     n = len(both)
     moved = []
@@ -192,8 +189,8 @@ def puppet_views(
             moved.append((joints.cut * on, there, front))
     seen = sample_antialiased(both, grid, step)
     part_map = sample(parts, grid)
-    cuts = torch.stack([cut for cut, _, _ in moved]).amax(0)
-    photo, mask = seen[:, :3], seen[:, 3:] * inside(grid) * (1 - sample(cuts, grid))
+    stays = 1 - sample(torch.stack([cut for cut, _, _ in moved]).amax(0), grid)
+    photo, mask = seen[:, :3], seen[:, 3:] * inside(grid) * stays
     for cut, there, front in moved:
         sprite = sample_antialiased(torch.cat([both, cut], 1), there, step)
         alpha = sprite[:, 3:4] * sprite[:, 4:] * inside(there)
@@ -201,6 +198,4 @@ def puppet_views(
         photo = torch.lerp(photo, sprite[:, :3], shown)
         part_map = torch.lerp(part_map, sample(parts, there), shown)
         mask = torch.maximum(mask, alpha)
-    # The rim that a mask leaves around a limb must not stay to mark where it was.
-    rim = F.max_pool2d(cuts, 2 * RIM + 1, 1, RIM)
-    return torch.cat([photo, mask], 1), part_map, sample(rim, grid) * (1 - mask)
+    return torch.cat([photo, mask], 1), part_map

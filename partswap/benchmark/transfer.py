@@ -17,12 +17,22 @@ import time
 from pathlib import Path
 from typing import Any
 
+from partswap.errors import PartswapError
+
 __all__ = ["main"]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure, and print the table (or JSON) on stdout."""
+    """Measure, and print the table (or JSON) on stdout; what cannot work is one sentence on stderr."""
     asked = _arguments(arguments)
+    try:
+        _measure(asked)
+    except PartswapError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+
+
+def _measure(asked: argparse.Namespace) -> None:
     import partswap
 
     model = partswap.load(asked.model, device=asked.device)

@@ -161,16 +161,22 @@ def _ease(share: float) -> float:
 
 
 def _grids(
-    photos: PhotoSet, index: Tensor, size: tuple[int, int], mirror: bool, share: float, g: torch.Generator
+    axis: Tensor,
+    source: tuple[int, int],
+    size: tuple[int, int],
+    mirror: bool,
+    share: float,
+    g: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Where each view looks, (B, H, W, 2), and photo pixels per pixel of the view, (B,)."""
-    assert photos.masks is not None
-    source = (photos.images.shape[-2], photos.images.shape[-1])
-    axis = _axis(photos.masks[index])
-    first = [round(share_of * len(index)) for share_of in SHARES]
+    """Where each view looks, (B, H, W, 2), and photo pixels per pixel of the view, (B,).
+
+    Args:
+        axis: (B, 3), the subjects' upright axes; source: (h, w) of the photos.
+    """
+    first = [round(share_of * len(axis)) for share_of in SHARES]
     ease = _ease(share)
     grids, steps = [], []
-    kinds = axis.split([*first, len(index) - sum(first)])
+    kinds = axis.split([*first, len(axis) - sum(first)])
     for span, own in zip((CLOSE, NEAR, FAR, TURNED), kinds, strict=True):
         if not len(own):
             continue
@@ -209,7 +215,9 @@ def distillation_views(
     """
     assert photos.masks is not None
     b = len(index)
-    grid, step = _grids(photos, index, size, mirror, share, g)
+    axis = _axis(photos.masks[index])
+    source = (photos.images.shape[-2], photos.images.shape[-1])
+    grid, step = _grids(axis, source, size, mirror, share, g)
     both = torch.cat([photos.images[index].float() / 255, photos.masks[index].float() / 255], 1)
     own = targets[index].float() / 255
     seen = sample_antialiased(both, grid, step)
@@ -218,7 +226,6 @@ def distillation_views(
     seen[:, 3:] *= within
     puppets = slice(0, b if limbs else 0, 2)
     if limbs:
-        axis = _axis(photos.masks[index])
         seen[puppets], parts[puppets] = puppet_views(
             limbs, both[puppets], own[puppets], axis[puppets], grid[puppets], step[puppets], _ease(share), g
         )

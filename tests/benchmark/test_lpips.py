@@ -9,14 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from partswap.benchmark import lpips
 from partswap.benchmark.lpips import Lpips
+from partswap.benchmark.transfer import main
+from partswap.checkpoint.files import sha256
 from partswap.errors import UsageError
 
 SHAPES = [(11, 11, 3, 64), (5, 5, 64, 192), (3, 3, 192, 384), (3, 3, 384, 256), (3, 3, 256, 256)]
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file laid out as the real one, of random convolutions and linear layers of ones."""
     rng = np.random.default_rng(0)
     kernels = [(rng.standard_normal(s) * (2 / np.prod(s[:3])) ** 0.5).astype(np.float32) for s in SHAPES]
@@ -33,6 +36,13 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("lpips") / "alexnet.ckpt"
     path.write_bytes(pickle.dumps(found, protocol=3))
     return path
+
+
+@pytest.fixture
+def weights(written: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """That file, taken for the known one."""
+    monkeypatch.setattr(lpips, "SHA256", sha256(written))
+    return written
 
 
 @pytest.fixture
@@ -69,7 +79,7 @@ class Evil:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"no pickle", pickle.dumps({"AlexNet_0": {}}), pickle.dumps(Evil()), pickle.dumps([1])]
+    "content", [b"", b"no pickle", pickle.dumps({"AlexNet_0": {}}), pickle.dumps(Evil())]
 )
 def test_other_files_are_refused_and_nothing_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
@@ -82,6 +92,19 @@ def test_other_files_are_refused_and_nothing_runs(
     assert not (tmp_path / "was-run").exists()
 
 
-def test_a_missing_file_is_said(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"none\.ckpt"):
-        Lpips(tmp_path / "none.ckpt")
+def test_a_file_laid_out_alike_is_refused(written: Path) -> None:
+    with pytest.raises(UsageError):
+        Lpips(written)
+
+
+def test_the_table_says_it_in_one_sentence(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "images").mkdir()
+    words = ["--model", str(tiny_checkpoint), "--exercise", str(tmp_path), "--features", "none"]
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--lpips", str(tmp_path / "none.ckpt")])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert said.splitlines()[-1].startswith("error: ")
+    assert "none.ckpt" in said.splitlines()[-1]

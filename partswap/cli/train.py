@@ -43,8 +43,14 @@ def train_command(
         int, typer.Option("--parts", "-k", metavar="K", help="How many parts to discover.")
     ] = 16,
     size: Annotated[
-        str, typer.Option("--size", metavar="HxW", help="Training frame; rounded up to multiples of 32.")
-    ] = "256x192",
+        str | None,
+        typer.Option(
+            "--size",
+            metavar="HxW",
+            help="Training frame, multiples of 32. Default: 256x192, or that of the model to --refine.",
+            show_default=False,
+        ),
+    ] = None,
     view_size: Annotated[
         str | None,
         typer.Option(
@@ -180,7 +186,7 @@ def train_command(
         pairs=pairs,
         group_by_folder=group_by is GroupBy.folder,
         parts=parts,
-        size=parse_size(size),
+        size=TrainOptions.size if size is None else parse_size(size),
         backbone=backbone,
         pretrained=pretrained,
         steps=steps,
@@ -210,6 +216,6 @@ def train_command(
         if refine_model is not None:
             from partswap.training.refine import refine
 
-            print(refine(options, refine_model))
+            print(refine(options, refine_model, own_size=size is None))
         else:
             print(train(options))

@@ -37,12 +37,13 @@ OWN_VIEWS = 3
 """Over how many warped views a student's own part maps are averaged."""
 
 
-def refine(options: TrainOptions, model: str) -> Path:
+def refine(options: TrainOptions, model: str, own_size: bool = True) -> Path:
     """One more round of distillation for a finished model, learning from its own part maps of whole photos.
 
     What a model says of a whole photo is better than what it says of a crop; this carries it over. With
     ``options.regroup`` the parts are discovered again in the model's own features, and the renderer learns
-    them. Names of parts are kept. Returns the folder of the new checkpoint; raises what
+    them. Names of parts are kept. With ``own_size`` photos are seen in the frame that the model was trained
+    in, else in that of ``options``. Returns the folder of the new checkpoint; raises what
     :func:`partswap.training.train.train` raises, and ModelError.
     """
     checkpoint = read_checkpoint(resolve_model(model, options.quiet))
@@ -51,7 +52,7 @@ def refine(options: TrainOptions, model: str) -> Path:
         backbone=str(checkpoint.config.student["backbone"]),
         parts=checkpoint.config.parts,
         rate=options.rate * RATE_FACTOR,
-        size=checkpoint.config.size,
+        size=checkpoint.config.size if own_size else options.size,
         rounds=1,
     )
     options.check()

@@ -148,3 +148,17 @@ def test_refining_takes_the_encoder_of_the_model(
     assert ended.code == 0, ended.err
     config = read_checkpoint(tmp_path / "run" / "model").config
     assert config.training["refined"][0]["backbone"] == config.student["backbone"] != "tf_efficientnet_lite0"
+
+
+def test_photos_may_be_seen_in_a_larger_frame_and_the_model_keeps_its_own(
+    finished: Path, run_words: Words, tmp_path: Path, cli: Any
+) -> None:
+    own = read_checkpoint(finished).config.size
+    larger = f"{own[0] + 32}x{own[1] + 32}"
+    after = refined(run_words, cli, tmp_path / "larger", finished, "--size", larger)
+    assert after.config.training["refined"][-1]["size"] == [own[0] + 32, own[1] + 32]
+    assert after.config.size == own
+    ended = cli(*without(run_words(tmp_path / "own", "--refine", finished), "--size"))
+    assert ended.code == 0, ended.err
+    after = read_checkpoint(tmp_path / "own" / "model")
+    assert after.config.training["refined"][-1]["size"] == list(own)

@@ -108,7 +108,7 @@ def _run(
                 shapes[future.result().pixels.shape].append(index)
         for same in shapes.values():
             ready = [window[index][1].result() for index in same]
-            part_maps = model.engine.run(np.stack([each.pixels for each in ready]))
+            part_maps = model.part_maps(np.stack([each.pixels for each in ready]))
             for index, each, part_map in zip(same, ready, part_maps, strict=True):
                 out[index] = model.found(each, part_map)
         for (item, _), found in zip(window, out, strict=True):

@@ -21,6 +21,7 @@ from partswap.imaging import Frame, LoadedImage, fit, load_image
 from partswap.imaging.guided import snapped_labels
 from partswap.imaging.rle import label_runs
 from partswap.parts import Parts
+from partswap.turning import part_maps_in_turns
 
 if TYPE_CHECKING:
     from partswap.imaging.load import ImageSource
@@ -145,15 +146,23 @@ class Prepared:
 
 
 class Model:
-    """A checkpoint that is loaded and ready to run; `partswap.load` makes one."""
+    """A checkpoint that is loaded and ready to run; `partswap.load` makes one.
 
-    def __init__(self, checkpoint: Checkpoint, engine: Engine) -> None:
+    turning: whether photos that the net is unsure of are offered to it turned as well (`partswap.turning`).
+    """
+
+    def __init__(self, checkpoint: Checkpoint, engine: Engine, turning: bool = True) -> None:
         self.checkpoint = checkpoint
         self.engine = engine
+        self.turning = turning
 
     @property
     def parts(self) -> Parts:
         return self.checkpoint.parts
+
+    def without_turning(self) -> Model:
+        """The same model for the frames of a clip, which would be taken one way up now and another then."""
+        return Model(self.checkpoint, self.engine, turning=False)
 
     @property
     def source(self) -> dict[str, str]:
@@ -174,7 +183,11 @@ class Model:
         Raises ImageError for what cannot be read.
         """
         prepared = self.prepare(image)
-        return self.found(prepared, self.engine.run(prepared.pixels[None])[0])
+        return self.found(prepared, self.part_maps(prepared.pixels[None])[0])
+
+    def part_maps(self, batch: np.ndarray) -> np.ndarray:
+        """The net's part maps float32 (n, K+1, h, w) of prepared pixels uint8 (n, h, w, 3)."""
+        return part_maps_in_turns(self.engine.run, batch) if self.turning else self.engine.run(batch)
 
     def prepare(self, image: ImageSource | LoadedImage) -> Prepared:
         """Read a photo and scale it for the net; raises as `segment`."""

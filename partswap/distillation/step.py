@@ -43,9 +43,6 @@ later the cross-entropy alone decides, whose minimum are the maps' own shares.""
 PORTRAITS = 0.35
 """Of the close views, the share that looks at a subject's upper end as a portrait does."""
 
-PUPPETS = 3
-"""Every third view has its limbs moved, where limbs are named."""
-
 NATURAL = 0.4
 """Share of views whose colours change only a little."""
 
@@ -210,7 +207,7 @@ def distillation_views(
 
     Args:
         targets: uint8 (N, K, h/4, w/4), posterior inside the foreground; size: (H, W) of the views; share: of
-            the round that is done; limbs: what is moved in every third view.
+            the round that is done; limbs: what is moved in every second view.
 
     Returns:
         photo: normalised (B, 3, H, W); part_map: (B, K + 1, H, W), summing to one, or to less where something
@@ -227,7 +224,7 @@ def distillation_views(
     parts = sample(own, grid)
     within = inside(grid)
     seen[:, 3:] *= within
-    puppets = slice(0, b if limbs else 0, PUPPETS)
+    puppets = slice(0, b if limbs else 0, 2)
     if limbs:
         seen[puppets], parts[puppets] = puppet_views(
             limbs, both[puppets], own[puppets], axis[puppets], grid[puppets], step[puppets], _ease(share), g

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 import partswap
+from partswap.clip import steadied
+from partswap.imaging import LoadedImage, load_image
 from partswap.turning import SURE, confidence, part_maps_in_turns
 
 SIZE = (32, 64)
@@ -101,19 +103,39 @@ def test_each_photo_of_a_batch_goes_its_own_way(photo: np.ndarray):
     np.testing.assert_allclose(found[1], maps(photo[..., 0] / 255, 0.8), atol=1e-6)
 
 
-def test_the_astronaut_on_her_side_keeps_her_head_and_chest():
-    """The embedded model, a photo turned by hand: it must find what it finds in the upright one."""
-    model = partswap.load(device="cpu")
+@pytest.fixture(scope="module")
+def upright() -> np.ndarray:
     with Image.open(Path(__file__).parents[1] / "examples" / "astronaut.jpg") as picture:
-        upright = np.asarray(picture.convert("RGB"))
-    expected = model.segment(upright)
+        return np.asarray(picture.convert("RGB"))
+
+
+@pytest.fixture(scope="module")
+def embedded() -> partswap.Model:
+    return partswap.load(device="cpu")
+
+
+def test_the_astronaut_on_her_side_keeps_her_head_and_chest(embedded: partswap.Model, upright: np.ndarray):
+    """The embedded model, a photo turned by hand: it must find what it finds in the upright one."""
+    expected = embedded.segment(upright)
     lying = np.ascontiguousarray(np.rot90(upright))
 
     def kept(found: partswap.Segmentation, name: str) -> float:
         mask, truth = np.rot90(found.mask(name), -1), expected.mask(name)
         return (mask & truth).sum() / (mask | truth).sum()
 
-    turned, plain = model.segment(lying), model.without_turning().segment(lying)
+    turned, plain = embedded.segment(lying), embedded.without_turning().segment(lying)
     for name in ("head", "chest"):
         assert kept(turned, name) > 0.9
         assert kept(turned, name) > kept(plain, name) + 0.1
+
+
+def test_the_frames_of_a_clip_are_not_turned(embedded: partswap.Model, upright: np.ndarray):
+    lying = np.ascontiguousarray(np.rot90(upright))
+
+    class OneFrame:
+        def frames(self) -> Iterator[LoadedImage]:
+            yield load_image(lying)
+
+    (found,) = steadied(embedded, OneFrame())  # type: ignore[arg-type]
+    np.testing.assert_array_equal(found.part_map, embedded.without_turning().segment(lying).part_map)
+    assert not np.array_equal(found.part_map, embedded.segment(lying).part_map)

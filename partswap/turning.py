@@ -13,7 +13,7 @@ import numpy as np
 __all__ = ["confidence", "part_maps_in_turns"]
 
 QUARTER_TURNS = (1, 3)
-"""Anticlockwise. Upside down is left out: hardly any photo is, and of twelve tried it was the best for none."""
+"""Anticlockwise. Upside down is left out: hardly any photo is, and it was best for none of twelve tried."""
 SURE = 0.55
 """At this confidence a photo is not turned. Street photos have .63 and more."""
 MARGIN = 0.05

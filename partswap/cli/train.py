@@ -47,7 +47,7 @@ def train_command(
         typer.Option(
             "--size",
             metavar="HxW",
-            help="Training frame, multiples of 32. Default: 256x192, or that of the model to --refine.",
+            help="Training frame, rounded up to multiples of 32. Default: 256x192, or the model's with --refine.",
             show_default=False,
         ),
     ] = None,

@@ -47,7 +47,7 @@ def train_command(
         typer.Option(
             "--size",
             metavar="HxW",
-            help="Training frame, rounded up to multiples of 32. Default: 256x192, or the model's with --refine.",
+            help="Training frame, rounded up to multiples of 32; 256x192, with --refine the model's.",
             show_default=False,
         ),
     ] = None,

@@ -91,10 +91,12 @@ def mirror_name(parts: Parts, name: str) -> tuple[int, ...]:
 
 
 def presence(subject: Subject, ids: tuple[int, ...]) -> str:
-    """Whether a person shows some parts: `shown`, `trace` (a little soft probability), or `absent`."""
+    """Whether a person shows some parts: `shown`, `trace` (a little soft probability, or nothing left
+    of it in the label map, whose outline follows the photo), or `absent`."""
     height, width = subject.content
     body = float((1 - subject.part_map[0, :height, :width]).sum())
     some = subject.summed(ids)
-    if float((some > 0.5).sum()) >= _LEAST * max(body, 1.0):
+    enough = float((some > 0.5).sum()) >= _LEAST * max(body, 1.0)
+    if enough and any((subject.labels == part).any() for part in ids):
         return "shown"
     return "trace" if float(some.sum()) >= _TRACE * max(body, 1.0) else "absent"

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import partswap
@@ -72,6 +72,7 @@ def test_outside_the_parts_and_their_border_nothing_changes(draw, height, width,
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10**6), share=st.floats(0.02, 0.6))
+@example(seed=838940, share=0.0234375)  # in the part map, but the photo's edges leave nothing of it
 def test_outside_stays_for_any_mask(people, seed, share):
     rng = np.random.default_rng(seed)
     field = cv2.GaussianBlur(rng.random((260, 220)).astype(np.float32), (0, 0), 9)

@@ -75,7 +75,7 @@ def _through(
     return both[:, :-1], both[:, -1:]
 
 
-def _confidence(posterior: Tensor, mask: Tensor) -> Tensor:
+def confidence(posterior: Tensor, mask: Tensor) -> Tensor:
     """Mean of the largest posterior over the foreground: (n, K, h, w), (n, 1, h, w) -> (n,)."""
     best = posterior.amax(1, keepdim=True)
     return (best * mask).sum((1, 2, 3)) / (mask.sum((1, 2, 3)) + 1e-6)
@@ -95,7 +95,7 @@ def _best_turn(
     for angle in TURNS:
         grid = _turn_grid(angle, len(photo), (h, w), photo.device)
         posterior, _ = _through(predict, small, grid, size, precision)
-        sure = _confidence(posterior, mask) - (TURN_MARGIN if angle else 0.0)
+        sure = confidence(posterior, mask) - (TURN_MARGIN if angle else 0.0)
         degrees = torch.where(sure > best, torch.full_like(degrees, angle), degrees)
         best = torch.maximum(best, sure)
     return degrees
@@ -169,7 +169,7 @@ def _compose(outer: Tensor, inner: Tensor) -> Tensor:
     return origin.view(n, 1, 1, 2) + x * dx.view(n, 1, 1, 2) + y * dy.view(n, 1, 1, 2)
 
 
-def doubtful(targets: Tensor, photos: PhotoSet) -> Tensor:
+def doubtful(targets: Tensor, photos: PhotoSet, completed: Tensor | None = None) -> Tensor:
     """Which part maps had better be left open: bool (N,).
 
     They are those that the teacher is not sure of, and those of photos that end before their subject does
@@ -177,17 +177,20 @@ def doubtful(targets: Tensor, photos: PhotoSet) -> Tensor:
     from it.
 
     Args:
-        targets: uint8 (N, K, h, w), of :func:`part_targets`.
+        targets: uint8 (N, K, h, w), of :func:`part_targets`; completed: bool (N,), of
+            :func:`partswap.distillation.grafts.complete_from_donors`: these end, but were seen whole.
     """
     assert photos.masks is not None
     size = (targets.shape[-2], targets.shape[-1])
     sure = [
-        _confidence(some.float() / 255, F.interpolate(mask.float() / 255, size=size, mode="area"))
+        confidence(some.float() / 255, F.interpolate(mask.float() / 255, size=size, mode="area"))
         for some, mask in zip(targets.split(64), photos.masks.split(64), strict=True)
     ]
-    confidence = torch.cat(sure)
-    unsure, cut = confidence < SURE * confidence.quantile(0.75), ends_below(photos)
-    return unsure if cut.float().mean() > 0.5 else unsure | cut
+    found = torch.cat(sure)
+    unsure, cut = found < SURE * found.quantile(0.75), ends_below(photos)
+    if cut.float().mean() > 0.5:
+        return unsure
+    return unsure | (cut if completed is None else cut & ~completed)
 
 
 def ends_below(photos: PhotoSet) -> Tensor:

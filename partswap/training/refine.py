@@ -12,6 +12,7 @@ from torch import Tensor
 from partswap.checkpoint.format import Checkpoint, read_checkpoint, write_checkpoint
 from partswap.checkpoint.resolve import resolve_model
 from partswap.discovery.step import normalise
+from partswap.distillation.grafts import complete_from_donors
 from partswap.distillation.regroup import regroup
 from partswap.distillation.renderer import fit_renderer
 from partswap.distillation.step import posterior_inside
@@ -78,9 +79,18 @@ def _student(run: Run, student: Segmenter) -> Segmenter:
         restore_module(student, run.saved[0], "student")
         return student
     before = {k: v.clone() for k, v in student.state_dict().items()}
+    student = distill_round(run, student, _part_maps(run, student), 1, start)
+    _keep(student, before, run.options.keep)
+    return student
+
+
+def _part_maps(run: Run, student: Segmenter) -> Tensor:
+    """What the student learns from, uint8 (N, K, h, w): its own part maps, or those discovered again in its
+    features; zero where they are in doubt."""
     log = run.runner.log
     log.stage("part maps")
     g = step_generator(run.options.seed, 911, 0, run.device)
+    completed = None
 
     def report(done: int, total: int) -> None:
         log.advance(done / total, f"{done} of {total} photos")
@@ -93,12 +103,11 @@ def _student(run: Run, student: Segmenter) -> Segmenter:
             predict, run.photos, g, views=OWN_VIEWS, mirror=run.options.mirror, turn_at=0.5,
             precision=run.runner.precision, report=report,
         )  # fmt: skip
-    open_ones = doubtful(targets, run.photos)
+        completed = complete_from_donors(predict, run.photos, targets, g, report=report)
+    open_ones = doubtful(targets, run.photos, completed)
     log.say(f"part maps of {int(open_ones.sum())} of {len(targets)} photos are left open: they are in doubt")
     targets[open_ones] = 0
-    student = distill_round(run, student, targets, 1, start)
-    _keep(student, before, run.options.keep)
-    return student
+    return targets
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 In street photos arms hang and legs stand, so a student learns arms as what hangs beside a chest: raised
 hands look like heads to it, arms that reach down like legs. The same photo with its limbs elsewhere shows
-that a sleeve is an arm wherever it is.
+that a sleeve is an arm wherever it is. So that not all that hangs beyond the neck is an arm, heads nod.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from partswap.training.views import inside, sample, sample_antialiased, uniform
 DEGREES = 120.0
 """How far a limb turns when nothing is said of it."""
 JOINT = 0.1
-"""Where a limb is jointed to the body, as a share of its length from its upper end."""
+"""Where a limb is jointed to the body, as a share of its length from its upper end (lower, where it
+stands)."""
 MIDDLE = (0.4, 0.6)
 """Where it bends."""
 MIDDLE_DEGREES = 130.0
@@ -43,15 +44,23 @@ class Limb:
     """Which parts make up a kind of limb.
 
     Attributes:
-        parts: their ids, from 1; degrees: how far it turns away from hanging down.
+        parts: their ids, from 1; degrees: how far it turns; stands: it is one and stands on the body, as a
+            head does, and turns to either side; else there is one on each side, which hangs and bends.
     """
 
     parts: tuple[int, ...]
     degrees: float
+    stands: bool = False
+
+    @property
+    def sides(self) -> tuple[float, ...]:
+        """Of :func:`find_limb`, one for each that a body has."""
+        return (0.0,) if self.stands else (-1.0, 1.0)
 
 
 def parse_limbs(text: str, parts: Parts) -> tuple[Limb, ...]:
-    """``arm+hand=180,leg+foot`` -> limbs, by the names or ids of ``parts``; raises UsageError."""
+    """``arm+hand=180,leg+foot,^head=60`` -> limbs, by the names or ids of ``parts``, with ^ before one that
+    stands; raises UsageError."""
     limbs = []
     for word in filter(None, (w.strip() for w in text.split(","))):
         names, _, degrees = word.partition("=")
@@ -61,7 +70,8 @@ def parse_limbs(text: str, parts: Parts) -> tuple[Limb, ...]:
             turn = math.nan
         if not 0 < turn <= 180:
             raise UsageError(f"--limbs: '{word}' must turn by up to 180 degrees, such as arm+hand=180.")
-        limbs.append(Limb(parts.parse(names.split("+")), turn))
+        stands = names.startswith("^")
+        limbs.append(Limb(parts.parse(names.removeprefix("^").split("+")), turn, stands))
     return tuple(limbs)
 
 
@@ -70,12 +80,12 @@ class Joints:
     """Of one limb on each photo, in [-1, 1] of the photo.
 
     Attributes:
-        cut: (n, 1, h, w), 1 where the limb is, all 0 where a photo lacks it; top: (n, 2), x and y of the
-            joint; middle: (n, 2); length: (n,).
+        cut: (n, 1, h, w), 1 where the limb is, all 0 where a photo lacks it; joint: (n, 2), its x and y;
+            middle: (n, 2); length: (n,).
     """
 
     cut: Tensor
-    top: Tensor
+    joint: Tensor
     middle: Tensor
     length: Tensor
 
@@ -84,15 +94,15 @@ def find_limb(limb: Limb, side: float, parts: Tensor, mask: Tensor, axis: Tensor
     """The limb of one side of upright subjects.
 
     Args:
-        side: -1 left of the axis in the photo, 1 right of it; parts: float (n, K, h', w'), posterior; mask:
-            float (n, 1, h, w) in [0, 1]; axis: (n, 3), of which x in [-1, 1] is used.
+        side: -1 left of the axis in the photo, 1 right of it, 0 either; parts: float (n, K, h', w'),
+            posterior; mask: float (n, 1, h, w) in [0, 1]; axis: (n, 3), of which x in [-1, 1] is used.
     """
     n, _, h, w = mask.shape
     of_limb = parts[:, [p - 1 for p in limb.parts]].sum(1, keepdim=True)
     of_limb = F.interpolate(of_limb, size=(h, w), mode="bilinear", align_corners=False)
     xs = torch.linspace(-1, 1, w, device=mask.device)
     ys = torch.linspace(-1, 1, h, device=mask.device)
-    beside = ((xs.view(1, w) - axis[:, :1]) * side > 0).float().view(n, 1, 1, w)
+    beside = ((xs.view(1, w) - axis[:, :1]) * side >= 0).float().view(n, 1, 1, w)
     cut = ((of_limb > 0.5) & (mask > 0.5)).float() * beside
     there = cut.sum((1, 2, 3)) > LEAST * (mask > 0.5).sum((1, 2, 3)).clamp(min=1)
     cut = cut * there.view(n, 1, 1, 1)
@@ -110,7 +120,7 @@ def find_limb(limb: Limb, side: float, parts: Tensor, mask: Tensor, axis: Tensor
         x = (weight * xs).sum((1, 2)) / weight.sum((1, 2)).clamp(min=1.0)
         return torch.stack([x, y], 1)
 
-    return Joints(cut, point(JOINT, 0.12), point(0.5, 0.1), length)
+    return Joints(cut, point(1 - JOINT if limb.stands else JOINT, 0.12), point(0.5, 0.1), length)
 
 
 def turn_limb(
@@ -128,16 +138,16 @@ def turn_limb(
     """
     h, w = joints.cut.shape[-2:]
     scale = torch.tensor([w / h, 1.0], device=grid.device)
-    top = joints.top * scale
+    joint = joints.joint * scale
     middle = joints.middle * scale
     middle = torch.stack([middle[:, 0], middle[:, 1] + where * joints.length], 1)
     length = soft * joints.length
     # A bend turns both ends by half of its angle; the upper one has to stay where the joint is.
-    x, y = (grid * scale - top.view(-1, 1, 1, 2)).unbind(-1)
+    x, y = (grid * scale - joint.view(-1, 1, 1, 2)).unbind(-1)
     turn = (angle + bend_by / 2).view(-1, 1, 1)
     cos, sin = turn.cos(), turn.sin()
     offset = torch.stack([cos * x - sin * y, sin * x + cos * y], -1)
-    bent = offset + bend(top, middle, bend_by, length).view(-1, 1, 1, 2)
+    bent = offset + bend(joint, middle, bend_by, length).view(-1, 1, 1, 2)
     return unbend(bent, middle, bend_by, length) / scale
 
 
@@ -149,6 +159,9 @@ def random_turns(
     Args:
         ease: of the full angles; shared: (n,) in [0, 1), the turn of both sides where they move alike.
     """
+    nothing = torch.zeros(n, device=g.device)
+    if limb.stands:
+        return uniform((n,), -1, 1, g) * math.radians(limb.degrees) * ease, nothing, nothing, nothing + 1.0
     alike = torch.rand(n, generator=g, device=g.device) < 0.5
     share = torch.where(alike, shared, uniform((n,), 0.0, 1.0, g))
     outward = share * (1 + INWARD) - INWARD
@@ -181,7 +194,7 @@ def puppet_views(
     moved = []
     for limb in limbs:
         shared = uniform((n,), 0.0, 1.0, g)
-        for side in (-1.0, 1.0):
+        for side in limb.sides:
             joints = find_limb(limb, side, parts, both[:, 3:], axis)
             on = (torch.rand(n, 1, 1, 1, generator=g, device=g.device) < MOVED).float()
             front = (torch.rand(n, 1, 1, 1, generator=g, device=g.device) < IN_FRONT).float()

@@ -183,6 +183,9 @@ def test_part_maps_are_left_open_where_the_teacher_is_not_sure_or_the_photo_cuts
     sure[2] = 0.5  # of two parts: not at all sure
     targets = (sure * 255).to(torch.uint8)
     assert doubtful(targets, photos).tolist() == [i in (2, 5) for i in range(8)]
+    completed = torch.arange(8) >= 5  # what was seen whole may be learned from, if the teacher is sure
+    assert doubtful(targets, photos, completed).tolist() == [i == 2 for i in range(8)]
+    assert doubtful(targets, photos, ~completed).tolist() == [i in (2, 5) for i in range(8)]
     outside = targets.clone()
     outside[3, :, :2] = 127  # only background is in doubt
     busts = PhotoSet(images, masks.clone(), torch.ones_like(masks), torch.arange(8), list("abcdefgh"), [])

@@ -23,6 +23,7 @@ from partswap.training.card import mirror_agreement, training_record, write_card
 from partswap.training.data import PhotoSet, load_photos
 from partswap.training.log import RunLog
 from partswap.training.loop import Runner
+from partswap.training.memory import keep_freed_memory
 from partswap.training.options import TrainOptions, training_device
 from partswap.training.pretrained import pretrained_weights
 from partswap.training.run import Run
@@ -60,6 +61,8 @@ def open_run(options: TrainOptions, log: RunLog, weights: dict[str, Tensor] | No
     torch.manual_seed(options.seed)
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    if device.type == "cpu":
+        keep_freed_memory()
     photos = _read_photos(options, log).to(device)
     same = {**options.fingerprint(), "photos": photos.fingerprint()}
     saved = load_state(state_file, same) if options.resume and state_file.exists() else None

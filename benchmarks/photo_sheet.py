@@ -4,7 +4,8 @@
     python benchmarks/photo_sheet.py PHOTOS OUT --models OLD NEW       # two models beside each other
     python benchmarks/photo_sheet.py PHOTOS OUT --models OLD NEW --blind   # ... in an order in key.json
 
-OUT gets 0.png, 1.png, ..., each with up to ``--page`` numbered photos.
+OUT gets 0.png, 1.png, ..., each with up to ``--page`` numbered photos. Blind means blind only
+if the models name and colour their parts alike.
 """
 
 from __future__ import annotations
@@ -41,9 +42,8 @@ def rows_of(
     rows, captions = [], []
     for number, (photo, order) in enumerate(zip(photos, orders, strict=True), first):
         found = [models[i].segment(photo) for i in order]
-        small = Image.fromarray(found[0].image.rgb)
-        rows.append([np.asarray(small), *(one.overlay() for one in found)])
-        captions.append([f"{number}", *("ABCDEFGH"[i] for i in range(len(found)))])
+        rows.append([found[0].image.rgb, *(one.overlay() for one in found)])
+        captions.append([f"{number}", *(chr(ord("A") + i) for i in range(len(found)))])
     return rows, captions
 
 
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["people"])
     parser.add_argument("--number", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--page", type=int, default=8)
+    parser.add_argument("--page", type=int, default=8, choices=range(1, 65), metavar="1-64")
     parser.add_argument("--blind", action="store_true")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

@@ -136,8 +136,8 @@ def train_command(
         typer.Option(
             "--limbs",
             metavar="PARTS",
-            help="With --refine: parts that make up limbs, such as arm+hand=180,leg+foot=100,^head=60 "
-            "(degrees by which they turn; ^ before what stands on the body). Some views show them moved.",
+            help="With --refine: parts that make up limbs, such as arm+hand=180,leg+foot=100,head=60:up "
+            "(degrees by which they turn; :up where they stand on the body). Some views show them moved.",
             show_default=False,
         ),
     ] = "",

@@ -24,7 +24,9 @@ LEVELS = (0.25, 0.35, 0.45, 0.55, 0.65, 0.8)
 DONORS = 4
 """How many bodies are tried at each level; what the net sees is averaged over them."""
 MARGIN = 0.03
-"""How much surer the net must be with a lower half below than without."""
+"""How much surer the net must be with a lower half below than without, for what it sees then to count."""
+AGREED = 0.8
+"""Where it sees the same on this share of the foreground, with and without, that counts."""
 UPRIGHT = 1.6
 """Least ratio of a donor's height to its width."""
 SMALLER, LARGER = 0.75, 1.5
@@ -32,9 +34,14 @@ SMALLER, LARGER = 0.75, 1.5
 either in their detail."""
 
 
+EDGE = 4
+"""An edge of a subject is where half of so many rows of its mask are."""
+
+
 @dataclass(frozen=True)
 class Ends:
-    """A row of a subject, in pixels of the photos, all (n,): y, middle and width of its foreground."""
+    """Where a subject is cut, in pixels of the photos, all (n,): the row y, the middle and width of what is
+    foreground there."""
 
     y: Tensor
     middle: Tensor
@@ -42,13 +49,13 @@ class Ends:
 
 
 def _row(on: Tensor, y: Tensor) -> Ends:
-    """The extent of masks at rows ``y``: on float (n, H, W) of 0 and 1; y int64 (n,)."""
-    w = on.shape[2]
-    row = on[torch.arange(len(on), device=on.device), y]
+    """The extent of masks at rows ``y`` and just above: on float (n, H, W) of 0 and 1; y int64 (n,)."""
+    n, _, w = on.shape
+    rows = (y.view(n, 1) - torch.arange(EDGE, device=on.device)).clamp(min=0)
+    row = on.gather(1, rows.view(n, EDGE, 1).expand(n, EDGE, w)).mean(1) >= 0.5
     xs = torch.arange(w, device=on.device, dtype=torch.float32)
-    first = torch.where(row > 0, xs, torch.full_like(row, w)).amin(1).clamp(max=w - 1)
-    last = torch.where(row > 0, xs, torch.full_like(row, -1)).amax(1).clamp(min=0)
-    last = torch.maximum(last, first)
+    first = torch.where(row, xs, torch.full_like(xs, w)).amin(1).clamp(max=w - 1)
+    last = torch.maximum(torch.where(row, xs, torch.full_like(xs, -1)).amax(1), first)
     return Ends(y.float(), (first + last + 1) / 2, last - first + 1)
 
 
@@ -66,6 +73,7 @@ def complete_from_donors(
     targets: Tensor,
     g: torch.Generator,
     *,
+    precision: torch.dtype = torch.float32,
     batch: int = 16,
     report: Callable[[int, int], None] | None = None,
 ) -> Tensor:
@@ -80,38 +88,47 @@ def complete_from_donors(
             where the net is surer of the completed body.
 
     Returns:
-        bool (N,), which photos may be learned from although they end before their subjects do: they were
-        looked at in this way.
+        bool (N,), which photos may be learned from although they end before their subjects do: the net is
+        surer of the completed body, or sees there what it saw before.
     """
     assert photos.masks is not None
     cut = ends_below(photos)
-    looked_at = torch.zeros_like(cut)
+    completed = torch.zeros_like(cut)
     donors = _donors(targets, photos)
     if cut.float().mean() > 0.5 or len(donors) < DONORS:
-        return looked_at
+        return completed
+
+    def seen_by(x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=precision is torch.bfloat16):
+            return predict(x).float()
+
     indices = cut.nonzero()[:, 0]
+    done = 0
     for index in indices.split(batch):
         picked = donors[torch.randint(len(donors), (DONORS, len(index)), generator=g, device=g.device)]
         mask = F.interpolate(photos.masks[index].float() / 255, size=targets.shape[-2:], mode="area")
         found = targets[index].float() / 255
-        level = _level(predict, photos, index, picked, mask)
-        seen = _look(predict, photos, index, picked, level, LARGER)
-        better = confidence(seen, mask) > confidence(found, mask) + MARGIN
+        level = _level(seen_by, photos, index, picked, mask)
+        seen = _look(seen_by, photos, index, picked, level, LARGER)
+        alone = confidence(_alone(seen_by, photos, index), mask)
+        better = confidence(seen, mask) > torch.maximum(confidence(found, mask), alone) + MARGIN
+        same = (seen.argmax(1, keepdim=True) == found.argmax(1, keepdim=True)) * mask
+        completed[index] = better | (same.sum((1, 2, 3)) > AGREED * mask.sum((1, 2, 3)))
         found[better] = seen[better]
         targets[index] = (found * 255).round().to(torch.uint8)
-        looked_at[index] = True
+        done += len(index)
         if report is not None:
-            report(int(looked_at.sum()), len(indices))
-    return looked_at
+            report(done, len(indices))
+    return completed
 
 
 def _donors(targets: Tensor, photos: PhotoSet) -> Tensor:
-    """Photos of whole, upright subjects that the net is sure of: int64 (n,)."""
+    """Photos of upright subjects with a lower end, of which the net is sure: int64 (n,)."""
     assert photos.masks is not None
     on = (photos.masks[:, 0] > 127).to(torch.uint8)
     height = on.amax(2).sum(1)
     width = on.amax(1).sum(1)
-    whole = ~doubtful(targets, photos) & ~ends_below(photos)
+    whole = ~doubtful(targets, photos)
     return (whole & (height > UPRIGHT * width) & (height > on.shape[1] // 3)).nonzero()[:, 0]
 
 
@@ -142,6 +159,18 @@ def _look(
     return torch.stack(looks).mean(0)
 
 
+def _alone(predict: Callable[[Tensor], Tensor], photos: PhotoSet, index: Tensor) -> Tensor:
+    """What the net sees in the photos as they are, at the size of the larger picture: (n, K, h/4, w/4)."""
+    h, w = photos.images.shape[-2:]
+    picture = F.interpolate(photos.images[index].float() / 255, size=_size(h, w, LARGER), mode="bilinear")
+    return F.interpolate(predict(normalise(picture)), size=(h // STRIDE, w // STRIDE), mode="area")
+
+
+def _size(h: int, w: int, larger: float) -> tuple[int, int]:
+    """Shape of a picture that is so much larger than a photo, in steps that every net takes."""
+    return max(32, round(h * larger / 32) * 32), max(32, round(w * larger / 32) * 32)
+
+
 def _with_lower_half(
     predict: Callable[[Tensor], Tensor],
     photos: PhotoSet,
@@ -156,7 +185,7 @@ def _with_lower_half(
     """
     assert photos.masks is not None
     n, (h, w) = len(index), photos.images.shape[-2:]
-    size = (round(h * larger / 32) * 32, round(w * larger / 32) * 32)
+    size = _size(h, w, larger)
     on = ((photos.masks[index] > 127) & (photos.inside[index] > 0))[:, 0].float()
     other = (photos.masks[donor] > 127)[:, 0].float()
     _, last = _top_and_bottom(on)

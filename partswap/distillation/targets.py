@@ -178,7 +178,7 @@ def doubtful(targets: Tensor, photos: PhotoSet, completed: Tensor | None = None)
 
     Args:
         targets: uint8 (N, K, h, w), of :func:`part_targets`; completed: bool (N,), of
-            :func:`partswap.distillation.grafts.complete_from_donors`: these end, but were seen whole.
+            :func:`partswap.distillation.grafts.complete_from_donors`: these end, but were seen completed.
     """
     assert photos.masks is not None
     size = (targets.shape[-2], targets.shape[-1])

@@ -2,7 +2,7 @@
 
 In street photos arms hang and legs stand, so a student learns arms as what hangs beside a chest: raised
 hands look like heads to it, arms that reach down like legs. The same photo with its limbs elsewhere shows
-that a sleeve is an arm wherever it is. So that not all that hangs beyond the neck is an arm, heads nod.
+that a sleeve is an arm wherever it is. So that not all that hangs beyond the neck is an arm, heads lean.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ MOVED = 0.8
 """Probability that a limb of a puppet moves; else it stays as it is in the photo."""
 IN_FRONT = 0.7
 """Probability that it passes in front of the body, not behind."""
+UP = ":up"
+"""Said of a limb that stands."""
 LEAST = 0.01
 """Limbs with less than this share of the foreground are not moved."""
 
@@ -59,19 +61,18 @@ class Limb:
 
 
 def parse_limbs(text: str, parts: Parts) -> tuple[Limb, ...]:
-    """``arm+hand=180,leg+foot,^head=60`` -> limbs, by the names or ids of ``parts``, with ^ before one that
-    stands; raises UsageError."""
+    """``arm+hand=180,leg+foot,head=60:up`` -> limbs, by the names or ids of ``parts``, with ``:up`` after one
+    that stands; raises UsageError."""
     limbs = []
     for word in filter(None, (w.strip() for w in text.split(","))):
-        names, _, degrees = word.partition("=")
+        names, _, degrees = word.removesuffix(UP).partition("=")
         try:
             turn = float(degrees or DEGREES)
         except ValueError:
             turn = math.nan
         if not 0 < turn <= 180:
             raise UsageError(f"--limbs: '{word}' must turn by up to 180 degrees, such as arm+hand=180.")
-        stands = names.startswith("^")
-        limbs.append(Limb(parts.parse(names.removeprefix("^").split("+")), turn, stands))
+        limbs.append(Limb(parts.parse(names.split("+")), turn, stands=word.endswith(UP)))
     return tuple(limbs)
 
 
@@ -102,8 +103,9 @@ def find_limb(limb: Limb, side: float, parts: Tensor, mask: Tensor, axis: Tensor
     of_limb = F.interpolate(of_limb, size=(h, w), mode="bilinear", align_corners=False)
     xs = torch.linspace(-1, 1, w, device=mask.device)
     ys = torch.linspace(-1, 1, h, device=mask.device)
-    beside = ((xs.view(1, w) - axis[:, :1]) * side >= 0).float().view(n, 1, 1, w)
-    cut = ((of_limb > 0.5) & (mask > 0.5)).float() * beside
+    cut = ((of_limb > 0.5) & (mask > 0.5)).float()
+    if side:
+        cut = cut * ((xs.view(1, w) - axis[:, :1]) * side > 0).float().view(n, 1, 1, w)
     there = cut.sum((1, 2, 3)) > LEAST * (mask > 0.5).sum((1, 2, 3)).clamp(min=1)
     cut = cut * there.view(n, 1, 1, 1)
     rows = cut[:, 0].sum(2)  # (n, h)

@@ -103,7 +103,10 @@ def _part_maps(run: Run, student: Segmenter) -> Tensor:
             predict, run.photos, g, views=OWN_VIEWS, mirror=run.options.mirror, turn_at=0.5,
             precision=run.runner.precision, report=report,
         )  # fmt: skip
-        completed = complete_from_donors(predict, run.photos, targets, g, report=report)
+        log.stage("cut photos")
+        completed = complete_from_donors(
+            predict, run.photos, targets, g, precision=run.runner.precision, report=report
+        )
     open_ones = doubtful(targets, run.photos, completed)
     log.say(f"part maps of {int(open_ones.sum())} of {len(targets)} photos are left open: they are in doubt")
     targets[open_ones] = 0

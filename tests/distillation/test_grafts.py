@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from partswap.distillation.grafts import complete_from_donors
+from partswap.distillation.grafts import _with_lower_half, complete_from_donors
+from partswap.distillation.targets import doubtful
 from partswap.training.data import PhotoSet
 
 H, W = 192, 128
@@ -74,16 +75,79 @@ def test_a_cut_subject_is_seen_as_the_upper_part_of_a_whole_one(padded: int, wid
     assert before[5, 2, bottom // 4 - 1].max() > 100  # as it was: feet where the photo ends
 
 
-def test_a_part_map_stays_where_a_lower_half_makes_the_net_no_surer() -> None:
+@pytest.mark.parametrize("same", [True, False])
+def test_a_part_map_stays_where_the_net_is_no_surer_and_is_learned_from_only_if_it_sees_the_same(
+    same: bool,
+) -> None:
+    """A net that is sure of feet where the photo ends cannot be surer: its word is not taken for it."""
     photos = figures([*WHOLE, (H - 86, H, 40, 80)])
-    before = as_seen(photos)
 
-    def never_surer(x: Tensor) -> Tensor:
-        return thirds(x) * 0 + 1 / 3
+    def always_sure(x: Tensor) -> Tensor:
+        by_height = thirds(x).argmax(1)
+        return F.one_hot(by_height * 0 if same else by_height, 3).movedim(-1, 1).float()
 
+    before = (always_sure(photos.images.float() / 127.5 - 1) * 255).to(torch.uint8)
     targets = before.clone()
-    assert complete_from_donors(never_surer, photos, targets, seeded()).tolist() == [False] * 5 + [True]
+    completed = complete_from_donors(always_sure, photos, targets, seeded())
+    assert completed.tolist() == [False] * 5 + [same]
     assert torch.equal(targets, before)
+    assert doubtful(targets, photos, completed).tolist() == [False] * 5 + [not same]
+
+
+def test_what_is_surer_without_anything_below_is_not_for_the_lower_half_to_take() -> None:
+    """Part maps are averages and less sure than one look; only what beats one look has gained by it."""
+    photos = figures([*WHOLE, (H - 86, H, 40, 80)])
+    targets = as_seen(photos)
+    targets[5] = 85
+    before = targets.clone()
+
+    def surest_alone(x: Tensor) -> Tensor:
+        height = (x[:, 0] > 0).any(2).sum(1) / x.shape[2]
+        sure = torch.where(height < 0.6, 0.9, 0.6).view(-1, 1, 1, 1).expand(len(x), 1, *x.shape[2:])
+        return F.avg_pool2d(torch.cat([sure, (1 - sure) / 2, (1 - sure) / 2], 1), 4)
+
+    complete_from_donors(surest_alone, photos, targets, seeded())
+    assert torch.equal(targets, before)
+
+
+@pytest.mark.parametrize("level", [0.25, 0.6])
+@pytest.mark.parametrize("larger", [0.75, 1.5])
+def test_what_is_seen_above_the_cut_comes_back_to_where_it_was(level: float, larger: float) -> None:
+    """Photos whose red grows with x and green with y, in a frame with a margin on every side."""
+    masks = torch.zeros(2, 1, H, W, dtype=torch.uint8)
+    masks[0, :, 60:150, 30:60] = 255  # cut, where the photo ends
+    masks[0, :, 60:80, 20:110] = 255
+    masks[1, :, 20:180, 50:70] = 255
+    masks[1, :, 108:180, 44:84] = 255
+    inside = torch.zeros_like(masks)
+    inside[0, :, 20:150, 10:110] = 1
+    inside[1] = 1
+    red = torch.arange(W).view(1, 1, 1, W).expand(1, 1, H, W)
+    green = torch.arange(H).view(1, 1, H, 1).expand(1, 1, H, W)
+    images = torch.cat([red, green, green * 0], 1).expand(2, 3, H, W).to(torch.uint8).clone()
+    images[1, 2] = 255
+    photos = PhotoSet(images, masks, inside, torch.arange(2), ["", ""], [])
+    pictures = []
+
+    def linear(x: Tensor) -> Tensor:
+        pictures.append((x + 1) * 127.5)
+        return F.avg_pool2d(pictures[-1], 4)
+
+    cut, donor = torch.tensor([0]), torch.tensor([1])
+    back = _with_lower_half(linear, photos, cut, donor, torch.tensor([level]), larger)
+    rows, columns = slice(7, 36), slice(4, 26)
+    expected = F.avg_pool2d(images[:1].float(), 4)
+    torch.testing.assert_close(back[0, :2, rows, columns], expected[0, :2, rows, columns], atol=0.05, rtol=0)
+    # Below it lies the donor, at its own row and at the same middle and width.
+    red_there, green_there, blue_there = pictures[0][0]
+    row = int((blue_there > 250).any(1).nonzero()[0, 0]) + 1
+    above = red_there[row - 4]
+    step = float(above[41] - above[40])  # pixels of the photo per pixel of the picture
+    width, middle = (20, 60) if level < 0.6 else (40, 64)
+    for of_photo, of_donor in ((45, middle), (30, middle - width / 2)):
+        x = int((above - of_photo).abs().argmin())
+        assert float(red_there[row, x]) == pytest.approx(of_donor, abs=1.0)
+    assert float(green_there[row, x]) == pytest.approx(20 + level * 159 + 1.5 * step * width / 30, abs=2.5)
 
 
 def test_nothing_is_done_where_most_photos_end_so_or_nobody_is_whole() -> None:

@@ -120,7 +120,7 @@ def test_puppets_move_their_arms_and_nothing_else() -> None:
     assert max(elsewhere) > 100
 
 
-def test_a_head_nods_about_its_lower_end_and_keeps_its_shape() -> None:
+def test_a_head_leans_about_its_lower_end_and_keeps_its_shape() -> None:
     head = torch.zeros(1, 1, 64, 64)
     head[..., 8:24, 28:36] = 1
     body = torch.zeros(1, 1, 64, 64)
@@ -128,14 +128,16 @@ def test_a_head_nods_about_its_lower_end_and_keeps_its_shape() -> None:
     parts = F.avg_pool2d(torch.cat([body, head], 1), 4)
     photo = body * 0.25 + head * 0.75
     both, axis = torch.cat([photo.expand(1, 3, 64, 64), body + head], 1), torch.tensor([[0.0, -0.5, 0.5]])
-    nods = Limb((2,), 60.0, stands=True)
-    found = find_limb(nods, 0.0, parts, both[:, 3:], axis)
+    leaning = Limb((2,), 60.0, stands=True)
+    found = find_limb(leaning, 0.0, parts, both[:, 3:], axis)
     assert 120 <= found.cut.sum() <= 128
     assert (found.cut <= head).all()
     assert found.joint[0].tolist() == pytest.approx([0.0, -0.3], abs=0.05)
     leans = []
     for seed in range(12):
-        seen, moved = puppet_views((nods,), both, parts, axis, straight(), torch.ones(1), 1.0, seeded(seed))
+        seen, moved = puppet_views(
+            (leaning,), both, parts, axis, straight(), torch.ones(1), 1.0, seeded(seed)
+        )
         on = (moved[0].argmax(0) == 1) & (seen[0, 3] > 0.5)
         assert seen[0, 3, 28:54, 22:42].min() > 0.99
         assert 70 < on.sum() <= 135  # of 128 pixels, some of them behind the body
@@ -149,8 +151,8 @@ def test_a_head_nods_about_its_lower_end_and_keeps_its_shape() -> None:
 def test_limbs_are_named_as_parts_are() -> None:
     parts = Parts.default(4).renamed({1: "chest", 2: "arm", 3: "hand", 4: "arm"})
     assert parse_limbs("arm+hand=180, 1", parts) == (Limb((2, 3, 4), 180.0), Limb((1,), 120.0))
-    assert parse_limbs("^3=60", parts) == (Limb((3,), 60.0, stands=True),)
+    assert parse_limbs("3=60:up", parts) == (Limb((3,), 60.0, stands=True),)
     assert parse_limbs("", parts) == ()
-    for wrong in ("arm=0", "arm=200", "arm=far", "wing", "=90", "^", "^=90", "arm+^hand"):
+    for wrong in ("arm=0", "arm=200", "arm=far", "wing", "=90", ":up", "=90:up", "arm=60:down"):
         with pytest.raises(UsageError):
             parse_limbs(wrong, parts)

@@ -38,7 +38,7 @@ def steadied(model: Model, clip: Clip, threads: int | None = None) -> Generator[
 
     with (
         closing(clip.frames()) as frames,
-        closing(segmented(model.without_turning(), frames, lambda frame: frame, with_grey, threads)) as run,
+        closing(segmented(model.for_frames(), frames, lambda frame: frame, with_grey, threads)) as run,
     ):
         for _, outcome in run:
             found, grey = outcome.result()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from partswap.appearance import drawn_to_appearance
 from partswap.checkpoint import Checkpoint, read_checkpoint, resolve_model
 from partswap.engine import Engine, open_engine
 from partswap.errors import ModelError
@@ -148,21 +149,23 @@ class Prepared:
 class Model:
     """A checkpoint that is loaded and ready to run; `partswap.load` makes one.
 
-    turning: whether photos that the net is unsure of are offered to it turned as well (`partswap.turning`).
+    photos: whether what it sees are photos, not the frames of a clip. Photos that the net is unsure of are
+    offered to it turned as well (`partswap.turning`), and their parts keep to their colours
+    (`partswap.appearance`).
     """
 
-    def __init__(self, checkpoint: Checkpoint, engine: Engine, turning: bool = True) -> None:
+    def __init__(self, checkpoint: Checkpoint, engine: Engine, photos: bool = True) -> None:
         self.checkpoint = checkpoint
         self.engine = engine
-        self.turning = turning
+        self.photos = photos
 
     @property
     def parts(self) -> Parts:
         return self.checkpoint.parts
 
-    def without_turning(self) -> Model:
+    def for_frames(self) -> Model:
         """The same model for the frames of a clip, which would be taken one way up now and another then."""
-        return Model(self.checkpoint, self.engine, turning=False)
+        return Model(self.checkpoint, self.engine, photos=False)
 
     @property
     def source(self) -> dict[str, str]:
@@ -187,7 +190,7 @@ class Model:
 
     def part_maps(self, batch: np.ndarray) -> np.ndarray:
         """The net's part maps float32 (n, K+1, h, w) of prepared pixels uint8 (n, h, w, 3)."""
-        return part_maps_in_turns(self.engine.run, batch) if self.turning else self.engine.run(batch)
+        return part_maps_in_turns(self.engine.run, batch) if self.photos else self.engine.run(batch)
 
     def prepare(self, image: ImageSource | LoadedImage) -> Prepared:
         """Read a photo and scale it for the net; raises as `segment`."""
@@ -199,6 +202,8 @@ class Model:
     def found(self, prepared: Prepared, part_map: np.ndarray) -> Segmentation:
         """What the net's part map float32 (K+1, h, w) says about a photo."""
         ids = tuple(range(1, len(self.parts) + 1))
+        if self.photos:
+            part_map = drawn_to_appearance(part_map, prepared.pixels)
         return Segmentation(prepared.image, part_map, prepared.frame, self.parts, ids, self.source)
 
     def segment_many(self, images: Iterable[ImageSource | LoadedImage]) -> Iterator[Segmentation]:

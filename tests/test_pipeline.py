@@ -140,6 +140,6 @@ def test_batches_hold_photos_of_one_shape(models: dict[str, partswap.Model], mon
     engine, shapes = models["torch"].engine, []
     run = engine.run
     monkeypatch.setattr(engine, "run", lambda batch: (shapes.append(batch.shape), run(batch))[1])
-    list(models["torch"].without_turning().segment_many(pictures(8)))
+    list(models["torch"].for_frames().segment_many(pictures(8)))
     assert len(shapes) == 3  # one batch a shape, not one a photo
     assert sum(shape[0] for shape in shapes) == 8

@@ -123,7 +123,7 @@ def test_the_astronaut_on_her_side_keeps_her_head_and_chest(embedded: partswap.M
         mask, truth = np.rot90(found.mask(name), -1), expected.mask(name)
         return (mask & truth).sum() / (mask | truth).sum()
 
-    turned, plain = embedded.segment(lying), embedded.without_turning().segment(lying)
+    turned, plain = embedded.segment(lying), embedded.for_frames().segment(lying)
     for name in ("head", "chest"):
         assert kept(turned, name) > 0.9
         assert kept(turned, name) > kept(plain, name) + 0.1
@@ -137,5 +137,5 @@ def test_the_frames_of_a_clip_are_not_turned(embedded: partswap.Model, upright: 
             yield load_image(lying)
 
     (found,) = steadied(embedded, OneFrame())  # type: ignore[arg-type]
-    np.testing.assert_array_equal(found.part_map, embedded.without_turning().segment(lying).part_map)
+    np.testing.assert_array_equal(found.part_map, embedded.for_frames().segment(lying).part_map)
     assert not np.array_equal(found.part_map, embedded.segment(lying).part_map)

@@ -1,0 +1,102 @@
+"""Within a photo a part has one appearance: its borders are moved to where that changes.
+
+The net finds parts by where they are. A vest ends where the skin begins, but a border that lies a little
+inside it is as good to the net; and a part that the net spreads over both is to be one or the other. As in
+the paper (Braun, Esser, Ommer 2020), where a part is reconstructed from a single code, a pixel belongs the
+less to a part the less it looks like it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from partswap.imaging.opencv import opencv
+
+__all__ = ["drawn_to_appearance"]
+
+SPREAD = 10.0
+"""Of a part's colours, in units of Lab: a likelihood that falls as a Gaussian does."""
+OTHERWISE = 0.45
+"""Least likelihood: hair and face are one head. Of two parts one gains by at most the inverse of this."""
+LIGHTNESS = 0.7
+"""How much lightness counts: folds and shadows change it, and little else."""
+ROUNDS = 3
+SHIFTS = 4
+WORKED_AT = 80
+"""Longer side, in pixels, at which the parts' colours are found."""
+
+
+def drawn_to_appearance(part_map: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """A part map whose parts keep to their own colour; its background stays as it is.
+
+    Args:
+        part_map: float32 (K+1, h, w), probabilities, channel 0 background; pixels: uint8 (H, W, 3), the same
+            picture.
+
+    Returns:
+        float32 (K+1, h, w), probabilities.
+    """
+    cv2 = opencv()
+    h, w = part_map.shape[1:]
+    colours = _colours(cv2.resize(pixels, (w, h), interpolation=cv2.INTER_AREA))
+    foreground = 1 - part_map[0]
+    given = part_map[1:] / np.maximum(part_map[1:].sum(axis=0), 1e-6)
+    scale = min(1.0, WORKED_AT / max(h, w))
+    size = max(1, round(w * scale)), max(1, round(h * scale))
+
+    def small(plane: np.ndarray) -> np.ndarray:
+        return cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
+
+    typical = _typical_colours(
+        np.stack([small(plane) for plane in given]).reshape(len(given), -1),
+        small(foreground).reshape(-1),
+        small(colours).reshape(-1, 3),
+    )
+    drawn = np.empty_like(part_map)
+    drawn[0] = part_map[0]
+    for part, colour in enumerate(typical):
+        drawn[part + 1] = given[part] * _likelihood(np.square(colours - colour).sum(axis=-1))
+    drawn[1:] *= foreground / np.maximum(drawn[1:].sum(axis=0), 1e-6)
+    return drawn
+
+
+def _colours(rgb: np.ndarray) -> np.ndarray:
+    """uint8 (h, w, 3) -> float32 (h, w, 3), Lab with less of its lightness."""
+    cv2 = opencv()
+    lab: np.ndarray = cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    return lab * np.array([LIGHTNESS, 1, 1], np.float32)
+
+
+def _likelihood(squared: np.ndarray) -> np.ndarray:
+    """Of a colour whose squared distance from a part's own is given."""
+    return (1 - OTHERWISE) * np.exp(squared / np.float32(-2 * SPREAD**2)) + np.float32(OTHERWISE)
+
+
+def _typical_colours(given: np.ndarray, foreground: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """The commonest colour of every part, and what belongs to it, in turns.
+
+    Args:
+        given: float32 (K, n), which part a pixel is; foreground: float32 (n,); colours: float32 (n, 3).
+
+    Returns:
+        float32 (K, 3), modes found by mean shift (Comaniciu and Meer, PAMI 2002) from the mean.
+    """
+    now = given
+    typical = np.zeros((len(given), 3), np.float32)
+    for _ in range(ROUNDS):
+        weight = np.square(now) * foreground
+        typical = weight @ colours / (weight.sum(axis=1, keepdims=True) + 1e-4)
+        for _ in range(SHIFTS):
+            near = weight * np.exp(
+                _squared_distances(typical, colours) / np.float32(-2 * (1.5 * SPREAD) ** 2)
+            )
+            typical = (near @ colours + 1e-3 * typical) / (near.sum(axis=1, keepdims=True) + 1e-3)
+        now = given * _likelihood(_squared_distances(typical, colours))
+        now = now / np.maximum(now.sum(axis=0), 1e-6)
+    return typical
+
+
+def _squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(k, 3), (n, 3) -> (k, n)."""
+    both = np.square(first).sum(axis=1)[:, None] + np.square(second).sum(axis=1)
+    return np.maximum(both - 2 * first @ second.T, 0)

@@ -23,7 +23,7 @@ def scene(border: int) -> tuple[np.ndarray, np.ndarray]:
     return part_map, pixels
 
 
-@pytest.mark.parametrize("border", [34, 46])
+@pytest.mark.parametrize("border", [37, 43])
 def test_a_border_moves_to_where_the_colour_changes(border: int) -> None:
     part_map, pixels = scene(border)
     before = part_map.copy()

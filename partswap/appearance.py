@@ -22,6 +22,8 @@ LIGHTNESS = 0.7
 """How much lightness counts: folds and shadows change it, and little else."""
 ROUNDS = 3
 SHIFTS = 4
+SEEN = 1e-3
+"""Where less than this is foreground, nothing is to be gained."""
 WORKED_AT = 80
 """Longer side, in pixels, at which the parts' colours are found."""
 
@@ -52,11 +54,10 @@ def drawn_to_appearance(part_map: np.ndarray, pixels: np.ndarray) -> np.ndarray:
         small(foreground).reshape(-1),
         small(colours).reshape(-1, 3),
     )
-    drawn = np.empty_like(part_map)
-    drawn[0] = part_map[0]
-    for part, colour in enumerate(typical):
-        drawn[part + 1] = given[part] * _likelihood(np.square(colours - colour).sum(axis=-1))
-    drawn[1:] *= foreground / np.maximum(drawn[1:].sum(axis=0), 1e-6)
+    seen = foreground > SEEN
+    drawn = part_map.copy()
+    there = given[:, seen] * _likelihood(_squared_distances(typical, colours[seen]))
+    drawn[1:, seen] = there * (foreground[seen] / np.maximum(there.sum(axis=0), 1e-6))
     return drawn
 
 

@@ -8,6 +8,8 @@ less to a part the less it looks like it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from partswap.imaging.opencv import opencv
@@ -28,12 +30,15 @@ WORKED_AT = 80
 """Longer side, in pixels, at which the parts' colours are found."""
 
 
-def drawn_to_appearance(part_map: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+def drawn_to_appearance(
+    part_map: np.ndarray, pixels: np.ndarray, alike: Sequence[int] | None = None, otherwise: float = OTHERWISE
+) -> np.ndarray:
     """A part map whose parts keep to their own colour; its background stays as it is.
 
     Args:
         part_map: float32 (K+1, h, w), probabilities, channel 0 background; pixels: uint8 (H, W, 3), the same
-            picture.
+            picture; alike: K numbers, from 0, of which parts with the same one share one appearance; without,
+            each has its own; otherwise: the least likelihood of a colour.
 
     Returns:
         float32 (K+1, h, w), probabilities.
@@ -42,38 +47,46 @@ def drawn_to_appearance(part_map: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     h, w = part_map.shape[1:]
     colours = _colours(cv2.resize(pixels, (w, h), interpolation=cv2.INTER_AREA))
     foreground = 1 - part_map[0]
-    given = part_map[1:] / np.maximum(part_map[1:].sum(axis=0), 1e-6)
     scale = min(1.0, WORKED_AT / max(h, w))
     size = max(1, round(w * scale)), max(1, round(h * scale))
 
     def small(plane: np.ndarray) -> np.ndarray:
         return cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
 
+    of_part = np.arange(len(part_map) - 1) if alike is None else np.asarray(alike)
+    members = (np.arange(of_part.max() + 1)[:, None] == of_part).astype(np.float32)
+    shares = members @ np.stack([small(plane) for plane in part_map[1:]]).reshape(len(of_part), -1)
     typical = _typical_colours(
-        np.stack([small(plane) for plane in given]).reshape(len(given), -1),
+        shares / np.maximum(shares.sum(axis=0), 1e-6),
         small(foreground).reshape(-1),
         small(colours).reshape(-1, 3),
+        otherwise,
     )
-    seen = foreground > SEEN
+    seen = np.flatnonzero(foreground > SEEN)
     drawn = part_map.copy()
-    there = given[:, seen] * _likelihood(_squared_distances(typical, colours[seen]))
-    drawn[1:, seen] = there * (foreground[seen] / np.maximum(there.sum(axis=0), 1e-6))
+    odds = part_map.reshape(len(part_map), -1)[1:].take(seen, axis=1)
+    odds *= _likelihood(_squared_distances(typical, colours.reshape(-1, 3)[seen]), otherwise)[of_part]
+    odds *= foreground.reshape(-1)[seen] / np.maximum(odds.sum(axis=0), 1e-6)
+    drawn.reshape(len(part_map), -1)[1:, seen] = odds
     return drawn
 
 
 def _colours(rgb: np.ndarray) -> np.ndarray:
     """uint8 (h, w, 3) -> float32 (h, w, 3), Lab with less of its lightness."""
     cv2 = opencv()
-    lab: np.ndarray = cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    return lab * np.array([LIGHTNESS, 1, 1], np.float32)
+    lab: np.ndarray = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB).astype(np.float32)
+    # OpenCV stores 8-bit Lab as L * 255 / 100, a + 128 and b + 128.
+    return (lab - np.array([0, 128, 128], np.float32)) * np.array([LIGHTNESS / 2.55, 1, 1], np.float32)
 
 
-def _likelihood(squared: np.ndarray) -> np.ndarray:
+def _likelihood(squared: np.ndarray, otherwise: float) -> np.ndarray:
     """Of a colour whose squared distance from a part's own is given."""
-    return (1 - OTHERWISE) * np.exp(squared / np.float32(-2 * SPREAD**2)) + np.float32(OTHERWISE)
+    return (1 - otherwise) * np.exp(squared / np.float32(-2 * SPREAD**2)) + np.float32(otherwise)
 
 
-def _typical_colours(given: np.ndarray, foreground: np.ndarray, colours: np.ndarray) -> np.ndarray:
+def _typical_colours(
+    given: np.ndarray, foreground: np.ndarray, colours: np.ndarray, otherwise: float
+) -> np.ndarray:
     """The commonest colour of every part, and what belongs to it, in turns.
 
     Args:
@@ -92,12 +105,14 @@ def _typical_colours(given: np.ndarray, foreground: np.ndarray, colours: np.ndar
                 _squared_distances(typical, colours) / np.float32(-2 * (1.5 * SPREAD) ** 2)
             )
             typical = (near @ colours + 1e-3 * typical) / (near.sum(axis=1, keepdims=True) + 1e-3)
-        now = given * _likelihood(_squared_distances(typical, colours))
+        now = given * _likelihood(_squared_distances(typical, colours), otherwise)
         now = now / np.maximum(now.sum(axis=0), 1e-6)
     return typical
 
 
 def _squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """(k, 3), (n, 3) -> (k, n)."""
-    both = np.square(first).sum(axis=1)[:, None] + np.square(second).sum(axis=1)
-    return np.maximum(both - 2 * first @ second.T, 0)
+    squared = np.square(first[:, :1] - second[:, 0])
+    squared += np.square(first[:, 1:2] - second[:, 1])
+    squared += np.square(first[:, 2:] - second[:, 2])
+    return squared

@@ -137,7 +137,8 @@ def train_command(
             "--limbs",
             metavar="PARTS",
             help="With --refine: parts that make up limbs, such as arm+hand=180,leg+foot=100,head=60:up "
-            "(degrees by which they turn; :up where they stand on the body). Some views show them moved.",
+            "(degrees by which they turn, 0 not at all; :up where they stand on the body). A limb has one "
+            "appearance in a photo, and some views show it moved.",
             show_default=False,
         ),
     ] = "",

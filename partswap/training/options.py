@@ -27,7 +27,7 @@ class TrainOptions:
         view_size: (H, W) about which the views of distillation have, multiples of 32; None: as ``size``.
         regroup: for a refined model, discover its parts again first.
         keep: of a refined model, the share of the weights that it had before.
-        limbs: of a refined model, its kinds of limbs, which are moved about in some of the views
+        limbs: of a refined model, its kinds of limbs, which look alike and are moved about in some views
             (:func:`partswap.training.puppets.parse_limbs`).
         row, without: terms of the objective (see partswap.discovery.terms).
         save_seconds: at most this much of a run is lost when it is killed.

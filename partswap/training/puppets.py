@@ -46,7 +46,8 @@ class Limb:
     """Which parts make up a kind of limb.
 
     Attributes:
-        parts: their ids, from 1; degrees: how far it turns; stands: it is one and stands on the body, as a
+        parts: their ids, from 1; degrees: how far it turns, 0 where it only shares one appearance
+            (:mod:`partswap.distillation.appearances`); stands: it is one and stands on the body, as a
             head does, and turns to either side; else there is one on each side, which hangs and bends.
     """
 
@@ -70,8 +71,8 @@ def parse_limbs(text: str, parts: Parts) -> tuple[Limb, ...]:
             turn = float(degrees or DEGREES)
         except ValueError:
             turn = math.nan
-        if not 0 < turn <= 180:
-            raise UsageError(f"--limbs: '{word}' must turn by up to 180 degrees, such as arm+hand=180.")
+        if not 0 <= turn <= 180:
+            raise UsageError(f"--limbs: '{word}' must turn by 0 to 180 degrees, such as arm+hand=180.")
         limbs.append(Limb(parts.parse(names.split("+")), turn, stands=word.endswith(UP)))
     return tuple(limbs)
 

@@ -12,7 +12,9 @@ from torch import Tensor
 from partswap.checkpoint.format import Checkpoint, read_checkpoint, write_checkpoint
 from partswap.checkpoint.resolve import resolve_model
 from partswap.discovery.step import normalise
+from partswap.distillation.appearances import alike, targets_drawn
 from partswap.distillation.grafts import complete_from_donors
+from partswap.distillation.pieces import in_one_piece
 from partswap.distillation.regroup import regroup
 from partswap.distillation.renderer import fit_renderer
 from partswap.distillation.step import posterior_inside
@@ -21,11 +23,12 @@ from partswap.distillation.train import distill_round
 from partswap.engine.loading import load_student
 from partswap.nets.build import build_renderer
 from partswap.nets.segmenter import Segmenter
+from partswap.parts import Parts
 from partswap.training.card import training_record
 from partswap.training.log import RunLog
 from partswap.training.options import TrainOptions
 from partswap.training.pretrained import pretrained_weights
-from partswap.training.puppets import parse_limbs
+from partswap.training.puppets import Limb, parse_limbs
 from partswap.training.run import Run
 from partswap.training.state import Progress, module_tensors, restore_module
 from partswap.training.train import open_run
@@ -62,16 +65,16 @@ def refine(options: TrainOptions, model: str, own_size: bool = True) -> Path:
     with RunLog(options.out, quiet=options.quiet) as log:
         run = open_run(options, log, weights)
         run.discovery_share = 0.0
-        run.limbs = limbs
+        run.limbs = tuple(limb for limb in limbs if limb.degrees)
         started = time.monotonic()
         student = load_student(checkpoint).to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         run.photos.masks = _foreground(run, student)
-        student = _student(run, student)
+        student = _student(run, student, checkpoint.parts, limbs)
         renderer = _renderer(run, checkpoint, student)
         return _finish(run, checkpoint, student, renderer, time.monotonic() - started)
 
 
-def _student(run: Run, student: Segmenter) -> Segmenter:
+def _student(run: Run, student: Segmenter, parts: Parts, limbs: tuple[Limb, ...]) -> Segmenter:
     """The student after its round, also of a resumed run that has the round behind it."""
     start = run.start_of(1)
     if start is None:
@@ -79,14 +82,17 @@ def _student(run: Run, student: Segmenter) -> Segmenter:
         restore_module(student, run.saved[0], "student")
         return student
     before = {k: v.clone() for k, v in student.state_dict().items()}
-    student = distill_round(run, student, _part_maps(run, student), 1, start)
+    student = distill_round(run, student, _part_maps(run, student, parts, limbs), 1, start)
     _keep(student, before, run.options.keep)
     return student
 
 
-def _part_maps(run: Run, student: Segmenter) -> Tensor:
+def _part_maps(run: Run, student: Segmenter, parts: Parts, limbs: tuple[Limb, ...]) -> Tensor:
     """What the student learns from, uint8 (N, K, h, w): its own part maps, or those discovered again in its
-    features; zero where they are in doubt."""
+    features; zero where they are in doubt.
+
+    Its own are drawn to one appearance per name of parts and per limb, and what comes in one piece stays so.
+    """
     log = run.runner.log
     log.stage("part maps")
     g = step_generator(run.options.seed, 911, 0, run.device)
@@ -110,6 +116,12 @@ def _part_maps(run: Run, student: Segmenter) -> Tensor:
     open_ones = doubtful(targets, run.photos, completed)
     log.say(f"part maps of {int(open_ones.sum())} of {len(targets)} photos are left open: they are in doubt")
     targets[open_ones] = 0
+    if run.options.regroup:
+        return targets  # these parts are new: nobody has named them, and which are alike is not known
+    log.stage("appearances")
+    targets = targets_drawn(targets, run.photos, alike(parts, limbs), report)
+    changed = in_one_piece(targets, run.photos, alike(parts))
+    log.say(f"second pieces of what comes in one were taken away in {int(changed.sum())} photos")
     return targets
 
 

@@ -152,7 +152,8 @@ def test_limbs_are_named_as_parts_are() -> None:
     parts = Parts.default(4).renamed({1: "chest", 2: "arm", 3: "hand", 4: "arm"})
     assert parse_limbs("arm+hand=180, 1", parts) == (Limb((2, 3, 4), 180.0), Limb((1,), 120.0))
     assert parse_limbs("3=60:up", parts) == (Limb((3,), 60.0, stands=True),)
+    assert parse_limbs("arm=0", parts) == (Limb((2, 4), 0.0),)
     assert parse_limbs("", parts) == ()
-    for wrong in ("arm=0", "arm=200", "arm=far", "wing", "=90", ":up", "=90:up", "arm=60:down"):
+    for wrong in ("arm=-1", "arm=200", "arm=far", "wing", "=90", ":up", "=90:up", "arm=60:down"):
         with pytest.raises(UsageError):
             parse_limbs(wrong, parts)

@@ -1,0 +1,85 @@
+"""Part maps to learn from, in which what comes in one piece stays in one piece.
+
+Nearly everybody's head is one connected thing. A raised fist that is taken for a second head is not one: it
+gets what the net thinks of it next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor
+
+from partswap.distillation.targets import confidence
+from partswap.training.data import PhotoSet
+
+WHOLE = 0.9
+"""Share of a kind of part's area in its largest piece from which it counts as one piece."""
+ALWAYS = 0.95
+"""Share of the photos that the net is surest of in which a kind of part must be one piece."""
+LEAST = 0.005
+"""Of the foreground: with less than this a kind of part is not there, and says nothing of its pieces."""
+
+
+def in_one_piece(targets: Tensor, photos: PhotoSet, groups: Sequence[int]) -> Tensor:
+    """Take away the second pieces of what comes in one piece, in place.
+
+    Args:
+        targets: uint8 (N, K, h, w), posteriors; zero where they are left open; groups: K numbers from 0,
+            equal for parts of one kind, whose pieces may touch.
+
+    Returns:
+        bool (N,), which photos were changed.
+    """
+    assert photos.masks is not None
+    kinds = np.asarray(groups)
+    maps, sure = [], []
+    for target, mask in zip(targets, photos.masks, strict=True):
+        on = F.interpolate(mask[None].float() / 255, size=target.shape[-2:], mode="area")
+        known = (on[0, 0] > 0.5) & (target.sum(0) > 0)
+        maps.append(np.where(known.cpu().numpy(), kinds[target.argmax(0).cpu().numpy()], -1).astype(np.int16))
+        sure.append(float(confidence(target[None].float() / 255, on)))
+    surest = [found for found, how in zip(maps, sure, strict=True) if how >= np.median(sure)]
+    changed = np.zeros(len(maps), bool)
+    for kind in np.flatnonzero([_comes_whole(surest, kind) for kind in range(kinds.max() + 1)]):
+        own = torch.from_numpy(kinds == kind).to(targets.device)
+        for i, found in enumerate(maps):
+            others = _second_pieces(found == kind)
+            if others is not None:
+                changed[i] = True
+                _take_away(targets[i], own, torch.from_numpy(others).to(targets.device))
+    return torch.from_numpy(changed).to(targets.device)
+
+
+def _comes_whole(maps: Sequence[np.ndarray], kind: int) -> bool:
+    """Whether nearly all photos that show a kind of part show it in one piece."""
+    there = [found for found in maps if (found == kind).sum() > LEAST * max(1, (found >= 0).sum())]
+    whole = [_sizes(found == kind)[1:].max() >= WHOLE * (found == kind).sum() for found in there]
+    return bool(there) and float(np.mean(whole)) >= ALWAYS
+
+
+def _sizes(on: np.ndarray) -> np.ndarray:
+    """Areas of the pieces, the first of what is none."""
+    areas: np.ndarray = np.bincount(ndimage.label(on)[0].ravel())
+    return areas
+
+
+def _second_pieces(on: np.ndarray) -> np.ndarray | None:
+    """All but the largest piece, bool (h, w), or None."""
+    pieces, number = ndimage.label(on)
+    if number < 2:
+        return None
+    largest = 1 + np.bincount(pieces.ravel())[1:].argmax()
+    return (pieces > 0) & (pieces != largest)
+
+
+def _take_away(target: Tensor, own: Tensor, where: Tensor) -> None:
+    """Of a target uint8 (K, h, w), the parts ``own``, bool (K,), where ``where``, bool (h, w), says; what is
+    left makes up for it, or stays open where nothing is."""
+    there = target[:, where].float() * (~own).float()[:, None]
+    total = there.sum(0)
+    target[:, where] = (there * (255 / total.clamp(min=1.0))).round().to(torch.uint8)

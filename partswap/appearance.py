@@ -14,7 +14,7 @@ import numpy as np
 
 from partswap.imaging.opencv import opencv
 
-__all__ = ["drawn_to_appearance"]
+__all__ = ["drawn_to_appearance", "likelihoods"]
 
 SPREAD = 10.0
 """Of a part's colours, in units of Lab: a likelihood that falls as a Gaussian does."""
@@ -30,45 +30,64 @@ WORKED_AT = 80
 """Longer side, in pixels, at which the parts' colours are found."""
 
 
-def drawn_to_appearance(
-    part_map: np.ndarray, pixels: np.ndarray, alike: Sequence[int] | None = None, otherwise: float = OTHERWISE
-) -> np.ndarray:
+def drawn_to_appearance(part_map: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     """A part map whose parts keep to their own colour; its background stays as it is.
 
     Args:
         part_map: float32 (K+1, h, w), probabilities, channel 0 background; pixels: uint8 (H, W, 3), the same
-            picture; alike: K numbers, from 0, of which parts with the same one share one appearance; without,
-            each has its own; otherwise: the least likelihood of a colour.
+            picture.
 
     Returns:
         float32 (K+1, h, w), probabilities.
     """
+    foreground = 1 - part_map[0].reshape(-1)
+    seen = np.flatnonzero(foreground > SEEN)
+    drawn = part_map.copy()
+    flat = drawn.reshape(len(part_map), -1)[1:]
+    odds = flat.take(seen, axis=1)
+    odds *= likelihoods(part_map, pixels, np.arange(len(flat)), OTHERWISE, seen)
+    odds *= foreground[seen] / np.maximum(odds.sum(axis=0), 1e-6)
+    flat[:, seen] = odds
+    return drawn
+
+
+def likelihoods(
+    part_map: np.ndarray,
+    pixels: np.ndarray,
+    alike: Sequence[int] | np.ndarray,
+    least: float,
+    seen: np.ndarray,
+) -> np.ndarray:
+    """How well the colour of a pixel goes with each part, in this photo.
+
+    Args:
+        part_map, pixels: of :func:`drawn_to_appearance`; alike: K numbers from 0, equal for parts that share
+            one colour; least: likelihood of any other colour; seen: int (n,), the pixels asked for, counted
+            along the rows of the part map.
+
+    Returns:
+        float32 (K, n), between ``least`` and 1.
+    """
     cv2 = opencv()
     h, w = part_map.shape[1:]
     colours = _colours(cv2.resize(pixels, (w, h), interpolation=cv2.INTER_AREA))
-    foreground = 1 - part_map[0]
     scale = min(1.0, WORKED_AT / max(h, w))
     size = max(1, round(w * scale)), max(1, round(h * scale))
 
     def small(plane: np.ndarray) -> np.ndarray:
         return cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
 
-    of_part = np.arange(len(part_map) - 1) if alike is None else np.asarray(alike)
+    of_part = np.asarray(alike)
     members = (np.arange(of_part.max() + 1)[:, None] == of_part).astype(np.float32)
     shares = members @ np.stack([small(plane) for plane in part_map[1:]]).reshape(len(of_part), -1)
     typical = _typical_colours(
         shares / np.maximum(shares.sum(axis=0), 1e-6),
-        small(foreground).reshape(-1),
+        small(1 - part_map[0]).reshape(-1),
         small(colours).reshape(-1, 3),
-        otherwise,
+        least,
     )
-    seen = np.flatnonzero(foreground > SEEN)
-    drawn = part_map.copy()
-    odds = part_map.reshape(len(part_map), -1)[1:].take(seen, axis=1)
-    odds *= _likelihood(_squared_distances(typical, colours.reshape(-1, 3)[seen]), otherwise)[of_part]
-    odds *= foreground.reshape(-1)[seen] / np.maximum(odds.sum(axis=0), 1e-6)
-    drawn.reshape(len(part_map), -1)[1:, seen] = odds
-    return drawn
+    found: np.ndarray = _likelihood(_squared_distances(typical, colours.reshape(-1, 3)[seen]), least)[of_part]
+    return found
 
 
 def _colours(rgb: np.ndarray) -> np.ndarray:
@@ -79,13 +98,13 @@ def _colours(rgb: np.ndarray) -> np.ndarray:
     return (lab - np.array([0, 128, 128], np.float32)) * np.array([LIGHTNESS / 2.55, 1, 1], np.float32)
 
 
-def _likelihood(squared: np.ndarray, otherwise: float) -> np.ndarray:
+def _likelihood(squared: np.ndarray, least: float) -> np.ndarray:
     """Of a colour whose squared distance from a part's own is given."""
-    return (1 - otherwise) * np.exp(squared / np.float32(-2 * SPREAD**2)) + np.float32(otherwise)
+    return (1 - least) * np.exp(squared / np.float32(-2 * SPREAD**2)) + np.float32(least)
 
 
 def _typical_colours(
-    given: np.ndarray, foreground: np.ndarray, colours: np.ndarray, otherwise: float
+    given: np.ndarray, foreground: np.ndarray, colours: np.ndarray, least: float
 ) -> np.ndarray:
     """The commonest colour of every part, and what belongs to it, in turns.
 
@@ -105,7 +124,7 @@ def _typical_colours(
                 _squared_distances(typical, colours) / np.float32(-2 * (1.5 * SPREAD) ** 2)
             )
             typical = (near @ colours + 1e-3 * typical) / (near.sum(axis=1, keepdims=True) + 1e-3)
-        now = given * _likelihood(_squared_distances(typical, colours), otherwise)
+        now = given * _likelihood(_squared_distances(typical, colours), least)
         now = now / np.maximum(now.sum(axis=0), 1e-6)
     return typical
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from partswap.appearance import drawn_to_appearance
+from partswap.appearance import drawn_to_appearance, likelihoods
 
 BLACK, SKIN, WHITE = (20, 20, 24), (205, 150, 125), (240, 240, 240)
 
@@ -79,18 +79,10 @@ def test_parts_that_are_alike_share_one_colour() -> None:
     pixels = np.full((64, 96, 3), BLACK, np.uint8)
     pixels[:, 48:] = SKIN
     part_map = np.zeros((4, 64, 96), np.float32)
-    part_map[1, :, :28], part_map[2, :, 28:48], part_map[3, :, 48:] = 0.9, 0.55, 0.9
-    part_map[1, :, 28:48] = 0.45
-    part_map[2, :, :28] = part_map[2, :, 48:] = 0.1
-    flank = np.s_[:, 28:48]
-    assert (drawn_to_appearance(part_map, pixels)[1:].argmax(0)[flank] == 1).all(), "it has its own colour"
-    assert (drawn_to_appearance(part_map, pixels, [0, 1, 1])[1:].argmax(0)[flank] == 0).all()
-
-
-def test_how_much_colour_counts_can_be_said() -> None:
-    part_map, pixels = scene(40)
-    pixels[40:50, 4:14] = SKIN
-    hand = np.s_[1, 40:50, 4:14]
-    kept = [drawn_to_appearance(part_map, pixels, otherwise=least)[hand].mean() for least in (1.0, 0.45, 0.1)]
-    assert kept[0] == pytest.approx(part_map[hand].mean(), abs=1e-4)
-    assert kept[0] > kept[1] > kept[2]
+    part_map[1, :, :36], part_map[2, :, 36:48], part_map[3, :, 48:] = 1, 1, 1
+    flank = np.arange(40, 46)
+    own = likelihoods(part_map, pixels, [0, 1, 2], 0.2, flank)
+    assert own.shape == (3, 6)
+    np.testing.assert_allclose(own, [[1.0] * 6, [1.0] * 6, [0.2] * 6], atol=0.02)
+    shared = likelihoods(part_map, pixels, [0, 1, 1], 0.2, flank)
+    np.testing.assert_allclose(shared, [[1.0] * 6, [0.2] * 6, [0.2] * 6], atol=0.02)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from partswap.appearance import drawn_to_appearance
+from partswap.appearance import likelihoods
 from partswap.parts import Parts
 from partswap.training.data import PhotoSet
 from partswap.training.puppets import Limb
@@ -22,6 +22,8 @@ FINER = 2
 """How much finer than before part maps are, to hold the borders that colours give."""
 OTHERWISE = 0.15
 """Least likelihood of a colour: lower than when one photo is segmented, as errors average out over many."""
+SEVERAL = 0.25
+"""A limb has several colours if more than this share of it is not the body's."""
 
 
 def alike(parts: Parts, limbs: Sequence[Limb] = ()) -> list[int]:
@@ -35,19 +37,28 @@ def alike(parts: Parts, limbs: Sequence[Limb] = ()) -> list[int]:
     return [sorted(set(group)).index(one) for one in group]
 
 
-def targets_drawn(
-    targets: Tensor, photos: PhotoSet, groups: Sequence[int], report: Callable[[int, int], None] | None = None
+def limbs_drawn(
+    targets: Tensor,
+    photos: PhotoSet,
+    parts: Parts,
+    limbs: Sequence[Limb],
+    report: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Part maps drawn to the appearance of their parts.
+    """Part maps whose limbs keep to their colour. Borders between parts that are no limb stay: a hip has no
+    colour of its own.
 
     Args:
         targets: uint8 (N, K, h, w), of :func:`partswap.distillation.targets.part_targets`; zero where they
-            are left open, and then they stay so; groups: of :func:`alike`.
+            are left open, and then they stay so.
 
     Returns:
-        uint8 (N, K, FINER * h, FINER * w).
+        uint8 (N, K, FINER * h, FINER * w); left open where a limb that has several colours has the body's.
     """
     assert photos.masks is not None
+    if not limbs:
+        return targets
+    groups = alike(parts, limbs)
+    own = [np.isin(np.arange(1, len(parts) + 1), limb.parts) for limb in limbs]
     h, w = (FINER * s for s in targets.shape[-2:])
     drawn = torch.zeros((*targets.shape[:2], h, w), dtype=torch.uint8, device=targets.device)
     for i, target in enumerate(targets):
@@ -56,11 +67,34 @@ def targets_drawn(
             given = F.interpolate(target[None].float() / 255, size=(h, w), mode="bilinear")[0]
             part_map = torch.cat([1 - mask, given * mask]).cpu().numpy()
             pixels = photos.images[i].permute(1, 2, 0).contiguous().cpu().numpy()
-            found = drawn_to_appearance(part_map, pixels, groups, OTHERWISE)[1:]
-            found = found / np.maximum(found.sum(axis=0), 1e-6)
-            outside = mask < 0.02  # too little of it to have a colour
-            seen = torch.where(outside, given, torch.from_numpy(found).to(given))
-            drawn[i] = (seen * 255).round().to(torch.uint8)
+            fits = likelihoods(part_map, pixels, groups, OTHERWISE, np.arange(h * w)).reshape(-1, h, w)
+            found = given.cpu().numpy()
+            for of_limb in own:
+                found = _limb_drawn(found, fits, of_limb, part_map[0] < 0.5)
+            drawn[i] = (torch.from_numpy(found).to(given) * 255).round().to(torch.uint8)
         if report is not None and (i + 1) % 32 == 0:
             report(i + 1, len(targets))
     return drawn
+
+
+def _limb_drawn(given: np.ndarray, fits: np.ndarray, own: np.ndarray, on: np.ndarray) -> np.ndarray:
+    """One limb against the rest of the body.
+
+    Args:
+        given, fits: float32 (K, h, w), posterior, and likelihoods of the colours; own: bool (K,), the
+            limb's parts; on: bool (h, w), foreground.
+    """
+
+    def of(which: np.ndarray) -> np.ndarray:
+        share = given[which].sum(axis=0)
+        return (given[which] * fits[which]).sum(axis=0) / np.maximum(share, 1e-6)
+
+    as_body = of(~own)
+    odds = given * np.where(own[:, None, None], of(own), as_body)
+    found: np.ndarray = odds / np.maximum(odds.sum(axis=0), 1e-6)
+    limb = on & (found[own].sum(axis=0) > 0.5)
+    unlike = as_body < 0.5
+    # A shirt's sleeve and its side look the same, and where forearms are bare the limb is not all sleeve.
+    if (limb & unlike).sum() > SEVERAL * limb.sum():
+        found[:, limb & ~unlike] = 0
+    return found

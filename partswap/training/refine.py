@@ -12,7 +12,7 @@ from torch import Tensor
 from partswap.checkpoint.format import Checkpoint, read_checkpoint, write_checkpoint
 from partswap.checkpoint.resolve import resolve_model
 from partswap.discovery.step import normalise
-from partswap.distillation.appearances import alike, targets_drawn
+from partswap.distillation.appearances import alike, limbs_drawn
 from partswap.distillation.grafts import complete_from_donors
 from partswap.distillation.pieces import in_one_piece
 from partswap.distillation.regroup import regroup
@@ -91,7 +91,7 @@ def _part_maps(run: Run, student: Segmenter, parts: Parts, limbs: tuple[Limb, ..
     """What the student learns from, uint8 (N, K, h, w): its own part maps, or those discovered again in its
     features; zero where they are in doubt.
 
-    Its own are drawn to one appearance per name of parts and per limb, and what comes in one piece stays so.
+    Its own have limbs that keep to one appearance in a photo, and what comes in one piece stays so.
     """
     log = run.runner.log
     log.stage("part maps")
@@ -119,9 +119,9 @@ def _part_maps(run: Run, student: Segmenter, parts: Parts, limbs: tuple[Limb, ..
     if run.options.regroup:
         return targets  # these parts are new: nobody has named them, and which are alike is not known
     log.stage("appearances")
-    targets = targets_drawn(targets, run.photos, alike(parts, limbs), report)
+    targets = limbs_drawn(targets, run.photos, parts, limbs, report)
     changed = in_one_piece(targets, run.photos, alike(parts))
-    log.say(f"second pieces of what comes in one were taken away in {int(changed.sum())} photos")
+    log.say(f"second pieces of what comes in one, mostly specks, are gone from {int(changed.sum())} photos")
     return targets
 
 

@@ -1,4 +1,4 @@
-"""Part maps to learn from, whose parts keep to one appearance in each photo.
+"""Part maps to learn from, whose limbs keep to one appearance in each photo.
 
 A net that knows parts by their place takes the side of a trunk for an arm where arms hang, and as much where
 they are raised. Where an arm is bare and the trunk is not, the photo tells them apart.
@@ -53,6 +53,7 @@ def limbs_drawn(
 
     Returns:
         uint8 (N, K, FINER * h, FINER * w); left open where a limb that has several colours has the body's.
+        Without limbs, ``targets`` as they are.
     """
     assert photos.masks is not None
     if not limbs:

@@ -142,6 +142,14 @@ def train_command(
             show_default=False,
         ),
     ] = "",
+    plain: Annotated[
+        bool,
+        typer.Option(
+            "--plain",
+            help="With --refine: a last, short round on photos nearly as they come. Give it the --size that "
+            "`segment` sees, 320x224 for tall photos and the usual model.",
+        ),
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     device: Annotated[
         str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:1.")
@@ -178,8 +186,10 @@ def train_command(
     from partswap.training.stopping import stop_at_once
     from partswap.training.train import train
 
-    if (regroup or keep or limbs) and refine_model is None:
-        raise UsageError("--regroup, --keep and --limbs are for a finished model; name it with --refine.")
+    if (regroup or keep or limbs or plain) and refine_model is None:
+        raise UsageError(
+            "--regroup, --keep, --limbs and --plain are for a finished model; name it with --refine."
+        )
     options = TrainOptions(
         data=data,
         out=out,
@@ -201,6 +211,7 @@ def train_command(
         regroup=regroup,
         keep=keep,
         limbs=limbs,
+        plain=plain,
         row=terms,
         without=tuple(t.strip() for t in without.split(",") if t.strip()),
         resume=resume,

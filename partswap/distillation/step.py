@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from partswap.discovery.step import normalise
+from partswap.distillation.sleeves import with_sleeves
 from partswap.training.bends import bend_at_joints
 from partswap.training.data import PhotoSet
 from partswap.training.puppets import Limb, puppet_views
@@ -30,6 +31,10 @@ CLOSE = WarpRange(zoom=(1.6, 5.0), rotate=20.0, shift=0.04, bend=0.06, stretch=0
 NEAR = WarpRange(zoom=(0.8, 2.6), rotate=25.0, shift=0.45, bend=0.08, stretch=0.25, flip=0.5)
 FAR = WarpRange(zoom=(0.35, 1.0), rotate=25.0, shift=0.6, bend=0.06, stretch=0.25, flip=0.5)
 TURNED = WarpRange(zoom=(0.6, 1.2), rotate=110.0, shift=0.3, bend=0.06, stretch=0.2, flip=0.5)
+PLAIN = WarpRange(zoom=(0.8, 1.25), rotate=8.0, shift=0.06, bend=0.006, stretch=0.03, flip=0.5)
+"""Views that end the training: photos nearly as they come. What is learned from hard views alone is a little
+off on plain ones, as their sizes are distributed otherwise (Touvron et al., Fixing the train-test resolution
+discrepancy, NeurIPS 2019)."""
 SHARES = (0.32, 0.3, 0.12)
 """Of a batch, the shares of close, near and far views; the rest is turned."""
 BENT = 0.75
@@ -44,7 +49,8 @@ PORTRAITS = 0.35
 """Of the close views, the share that looks at a subject's upper end as a portrait does."""
 
 NATURAL = 0.4
-"""Share of views whose colours change only a little."""
+PLAIN_NATURAL = 0.9
+"""Share of views whose colours change only a little, and that of plain ones."""
 
 EASY_UNTIL = 0.25
 """Share of a round after which views are as hard as they get; before it they grow away from the plain
@@ -167,12 +173,15 @@ def _grids(
     mirror: bool,
     share: float,
     g: torch.Generator,
+    plain: bool,
 ) -> tuple[Tensor, Tensor]:
     """Where each view looks, (B, H, W, 2), and photo pixels per pixel of the view, (B,).
 
     Args:
         axis: (B, 3), the subjects' upright axes; source: (h, w) of the photos.
     """
+    if plain:
+        return random_grid(len(axis), size, PLAIN if mirror else replace(PLAIN, flip=0.0), g, source)
     first = [round(share_of * len(axis)) for share_of in SHARES]
     ease = _ease(share)
     grids, steps = [], []
@@ -202,12 +211,14 @@ def distillation_views(
     share: float,
     g: torch.Generator,
     limbs: tuple[Limb, ...] = (),
+    plain: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Draw views of the photos ``index`` with their part maps.
 
     Args:
         targets: uint8 (N, K, h/4, w/4), posterior inside the foreground; size: (H, W) of the views; share: of
-            the round that is done; limbs: what is moved in every second view.
+            the round that is done; limbs: what wears painted sleeves in some views, and, if it turns, is
+            moved in every second one; plain: photos nearly as they come, nothing moved.
 
     Returns:
         photo: normalised (B, 3, H, W); part_map: (B, K + 1, H, W), summing to one, or to less where something
@@ -217,17 +228,20 @@ def distillation_views(
     b = len(index)
     axis = _axis(photos.masks[index])
     source = (photos.images.shape[-2], photos.images.shape[-1])
-    grid, step = _grids(axis, source, size, mirror, share, g)
+    grid, step = _grids(axis, source, size, mirror, share, g, plain)
     both = torch.cat([photos.images[index].float() / 255, photos.masks[index].float() / 255], 1)
     own = targets[index].float() / 255
+    if limbs:
+        both[:, :3] = with_sleeves(both[:, :3], both[:, 3:], own, limbs, g)
+    moved = tuple(limb for limb in limbs if limb.degrees and not plain)
     seen = sample_antialiased(both, grid, step)
     parts = sample(own, grid)
     within = inside(grid)
     seen[:, 3:] *= within
-    puppets = slice(0, b if limbs else 0, 2)
-    if limbs:
+    puppets = slice(0, b if moved else 0, 2)
+    if moved:
         seen[puppets], parts[puppets] = puppet_views(
-            limbs, both[puppets], own[puppets], axis[puppets], grid[puppets], step[puppets], _ease(share), g
+            moved, both[puppets], own[puppets], axis[puppets], grid[puppets], step[puppets], _ease(share), g
         )
     photo, mask = seen[:, :3], seen[:, 3:]
     # Beyond the frame there is no photo; there, and at times everywhere around the subject, another photo's
@@ -239,7 +253,9 @@ def distillation_views(
     photo = photo * keep + around * (1 - keep)
     photo = add_detail(photo, photos, step, g)
     # Purple people teach that colour is no part; people in their own colours teach what skin looks like.
-    natural = (torch.rand(b, 1, 1, 1, generator=g, device=g.device) < NATURAL).float()
+    natural = (
+        torch.rand(b, 1, 1, 1, generator=g, device=g.device) < (PLAIN_NATURAL if plain else NATURAL)
+    ).float()
     photo = torch.lerp(photo, jitter_colour(photo, g, 0.8), 1.0 - 0.65 * natural)
     photo = blur_some(photo, g)
     parts = parts / (parts.sum(1, keepdim=True) + 1e-4)  # all zero stays zero: unknown

@@ -109,9 +109,10 @@ def distillation_stage(
     def step(index: Tensor, g: torch.Generator, share: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         size = sizes[int(torch.randint(len(sizes), (1,), generator=_on_cpu(g)))]
         photo, part_map = distillation_views(
-            run.photos, targets, index, size, options.mirror, share, g, run.limbs
+            run.photos, targets, index, size, options.mirror, share, g, run.limbs, options.plain
         )
-        losses, _ = distillation_losses(student, photo, part_map, share)
+        # nothing has to be woken in plain views: the overlap loss is over
+        losses, _ = distillation_losses(student, photo, part_map, 1.0 if options.plain else share)
         return losses, {k: v.detach() for k, v in losses.items()}
 
     stage = Stage(

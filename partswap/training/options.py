@@ -29,6 +29,7 @@ class TrainOptions:
         keep: of a refined model, the share of the weights that it had before.
         limbs: of a refined model, its kinds of limbs, which look alike and are moved about in some views
             (:func:`partswap.training.puppets.parse_limbs`).
+        plain: of a refined model, end its training on photos nearly as they come.
         row, without: terms of the objective (see partswap.discovery.terms).
         save_seconds: at most this much of a run is lost when it is killed.
     """
@@ -53,6 +54,7 @@ class TrainOptions:
     regroup: bool = False
     keep: float = 0.0
     limbs: str = ""
+    plain: bool = False
     row: str = "full"
     without: tuple[str, ...] = field(default=())
     resume: bool = False
@@ -108,6 +110,7 @@ class TrainOptions:
             "regroup",
             "keep",
             "limbs",
+            "plain",
             "row",
             "seed",
         )

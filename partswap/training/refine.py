@@ -65,7 +65,7 @@ def refine(options: TrainOptions, model: str, own_size: bool = True) -> Path:
     with RunLog(options.out, quiet=options.quiet) as log:
         run = open_run(options, log, weights)
         run.discovery_share = 0.0
-        run.limbs = tuple(limb for limb in limbs if limb.degrees)
+        run.limbs = limbs
         started = time.monotonic()
         student = load_student(checkpoint).to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         run.photos.masks = _foreground(run, student)

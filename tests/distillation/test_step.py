@@ -24,6 +24,7 @@ from partswap.distillation.step import (
     view_sizes,
 )
 from partswap.training.data import PhotoSet
+from partswap.training.puppets import Limb
 from partswap.training.views import WarpRange, random_grid
 
 
@@ -70,6 +71,20 @@ def test_every_batch_is_shared_out_among_the_kinds_of_view(
     index = torch.arange(batch) % 8
     photo, part_map = distillation_views(photos, targets, index, (64, 64), True, 0.5, seeded())
     assert len(photo) == len(part_map) == batch
+
+
+def test_plain_views_show_photos_nearly_as_they_come(photos: PhotoSet, targets: torch.Tensor) -> None:
+    there = torch.nn.functional.interpolate(targets.float() / 255, size=(64, 64)) * (photos.masks > 127)
+
+    def overlap(plain: bool, limbs: tuple[Limb, ...] = ()) -> float:
+        _, seen = distillation_views(
+            photos, targets, torch.arange(8), (64, 64), True, 1.0, seeded(1), limbs, plain
+        )
+        both, either = torch.minimum(seen[:, 1:], there).sum(), torch.maximum(seen[:, 1:], there).sum()
+        return float(both / either)
+
+    assert overlap(plain=True) > 0.6 > 0.4 > overlap(plain=False)
+    assert overlap(plain=True, limbs=(Limb((1,), 180.0),)) > 0.6, "nothing is moved"
 
 
 def test_the_same_generator_draws_the_same_views(photos: PhotoSet, targets: torch.Tensor) -> None:

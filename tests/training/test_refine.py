@@ -108,6 +108,17 @@ def test_keeping_half_of_the_weights_averages_them(
         torch.testing.assert_close(both[name], (old[name] + new[name]) / 2, atol=2e-3, rtol=2e-3)
 
 
+def test_a_last_round_on_plain_photos_is_recorded_and_needs_a_model(
+    finished: Path, run_words: Words, tmp_path: Path, cli: Any
+) -> None:
+    after = refined(run_words, cli, tmp_path / "plain", finished, "--plain", "--size", "96x64")
+    assert after.config.training["refined"][-1]["plain"] is True
+    assert after.config.training["refined"][-1]["size"] == [96, 64]
+    assert after.config.size == read_checkpoint(finished).config.size, "what `segment` sees stays"
+    ended = cli(*run_words(tmp_path / "bad", "--plain"))
+    assert (ended.code, "--refine" in ended.err) == (2, True)
+
+
 def test_keeping_everything_is_refused(finished: Path, run_words: Words, tmp_path: Path, cli: Any) -> None:
     ended = cli(*run_words(tmp_path / "run", "--refine", finished, "--keep", 1))
     assert ended.code == 2

@@ -138,7 +138,7 @@ def train_command(
             metavar="PARTS",
             help="With --refine: parts that make up limbs, such as arm+hand=180,leg+foot=100,head=60:up "
             "(degrees by which they turn, 0 not at all; :up where they stand on the body). A limb has one "
-            "appearance in a photo, and some views show it moved.",
+            "appearance in a photo; some views show it moved, or in a painted sleeve.",
             show_default=False,
         ),
     ] = "",

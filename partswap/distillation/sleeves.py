@@ -58,6 +58,8 @@ def with_sleeves(
 def _one_limb(
     photo: Tensor, mask: Tensor, small: Tensor, seen: Tensor, of_limb: Tensor, g: torch.Generator
 ) -> Tensor:
+    """``photo`` with sleeves on one kind of limb; small (n, 3, h, w) is the photo and seen (n, K, h, w) the
+    posterior, both at the part map's size; of_limb: bool (K,)."""
     n = len(seen)
     limb = seen[:, of_limb].sum(1, keepdim=True)
     colours, variances = _colours(small, seen)

@@ -253,9 +253,8 @@ def distillation_views(
     photo = photo * keep + around * (1 - keep)
     photo = add_detail(photo, photos, step, g)
     # Purple people teach that colour is no part; people in their own colours teach what skin looks like.
-    natural = (
-        torch.rand(b, 1, 1, 1, generator=g, device=g.device) < (PLAIN_NATURAL if plain else NATURAL)
-    ).float()
+    often = PLAIN_NATURAL if plain else NATURAL
+    natural = (torch.rand(b, 1, 1, 1, generator=g, device=g.device) < often).float()
     photo = torch.lerp(photo, jitter_colour(photo, g, 0.8), 1.0 - 0.65 * natural)
     photo = blur_some(photo, g)
     parts = parts / (parts.sum(1, keepdim=True) + 1e-4)  # all zero stays zero: unknown

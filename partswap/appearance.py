@@ -24,6 +24,8 @@ LIGHTNESS = 0.7
 """How much lightness counts: folds and shadows change it, and little else."""
 ROUNDS = 3
 SHIFTS = 4
+BLOCK = 4096
+"""So many pixels at a time stay in a core's cache: photos of a folder are worked on side by side."""
 SEEN = 1e-3
 """Where less than this is foreground, nothing is to be gained."""
 WORKED_AT = 80
@@ -41,13 +43,15 @@ def drawn_to_appearance(part_map: np.ndarray, pixels: np.ndarray) -> np.ndarray:
         float32 (K+1, h, w), probabilities.
     """
     foreground = 1 - part_map[0].reshape(-1)
-    seen = np.flatnonzero(foreground > SEEN)
     drawn = part_map.copy()
     flat = drawn.reshape(len(part_map), -1)[1:]
-    odds = flat.take(seen, axis=1)
-    odds *= likelihoods(part_map, pixels, np.arange(len(flat)), OTHERWISE, seen)
-    odds *= foreground[seen] / np.maximum(odds.sum(axis=0), 1e-6)
-    flat[:, seen] = odds
+    typical, colours = _typical_and_own(part_map, pixels, np.arange(len(flat)), OTHERWISE)
+    for start in range(0, len(foreground), BLOCK):
+        some = slice(start, start + BLOCK)
+        if foreground[some].max() > SEEN:
+            odds = flat[:, some]
+            odds *= _likelihood(_squared_distances(typical, colours[some]), OTHERWISE)
+            odds *= foreground[some] / np.maximum(odds.sum(axis=0), 1e-6)
     return drawn
 
 
@@ -68,6 +72,15 @@ def likelihoods(
     Returns:
         float32 (K, n), between ``least`` and 1.
     """
+    typical, colours = _typical_and_own(part_map, pixels, alike, least)
+    found: np.ndarray = _likelihood(_squared_distances(typical, colours[seen]), least)[np.asarray(alike)]
+    return found
+
+
+def _typical_and_own(
+    part_map: np.ndarray, pixels: np.ndarray, alike: Sequence[int] | np.ndarray, least: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The colours of the parts, float32 (groups, 3), and those of all pixels, float32 (h * w, 3)."""
     cv2 = opencv()
     h, w = part_map.shape[1:]
     colours = _colours(cv2.resize(pixels, (w, h), interpolation=cv2.INTER_AREA))
@@ -78,16 +91,16 @@ def likelihoods(
         return cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
 
     of_part = np.asarray(alike)
-    members = (np.arange(of_part.max() + 1)[:, None] == of_part).astype(np.float32)
-    shares = members @ np.stack([small(plane) for plane in part_map[1:]]).reshape(len(of_part), -1)
+    shares = np.zeros((of_part.max() + 1, size[0] * size[1]), np.float32)
+    for group, plane in zip(of_part, part_map[1:], strict=True):
+        shares[group] += small(plane).reshape(-1)
+    foreground = small(1 - part_map[0]).reshape(-1)
+    seen = foreground > SEEN
+    shares, foreground = shares[:, seen], foreground[seen]
     typical = _typical_colours(
-        shares / np.maximum(shares.sum(axis=0), 1e-6),
-        small(1 - part_map[0]).reshape(-1),
-        small(colours).reshape(-1, 3),
-        least,
+        shares / np.maximum(shares.sum(axis=0), 1e-6), foreground, small(colours).reshape(-1, 3)[seen], least
     )
-    found: np.ndarray = _likelihood(_squared_distances(typical, colours.reshape(-1, 3)[seen]), least)[of_part]
-    return found
+    return typical, colours.reshape(-1, 3)
 
 
 def _colours(rgb: np.ndarray) -> np.ndarray:
@@ -115,15 +128,23 @@ def _typical_colours(
         float32 (K, 3), modes found by mean shift (Comaniciu and Meer, PAMI 2002) from the mean.
     """
     now = given
+    channels = np.ascontiguousarray(colours.T)
+
+    # Not by a matrix product: BLAS would start threads of its own for these few numbers, which wait for each
+    # other where photos are worked on side by side (a third of the speed of a folder).
+    def summed(weight: np.ndarray) -> np.ndarray:
+        total: np.ndarray = np.einsum("kn,cn->kc", weight, channels)
+        return total
+
     typical = np.zeros((len(given), 3), np.float32)
     for _ in range(ROUNDS):
         weight = np.square(now) * foreground
-        typical = weight @ colours / (weight.sum(axis=1, keepdims=True) + 1e-4)
+        typical = summed(weight) / (weight.sum(axis=1, keepdims=True) + 1e-4)
         for _ in range(SHIFTS):
             near = weight * np.exp(
                 _squared_distances(typical, colours) / np.float32(-2 * (1.5 * SPREAD) ** 2)
             )
-            typical = (near @ colours + 1e-3 * typical) / (near.sum(axis=1, keepdims=True) + 1e-3)
+            typical = (summed(near) + 1e-3 * typical) / (near.sum(axis=1, keepdims=True) + 1e-3)
         now = given * _likelihood(_squared_distances(typical, colours), least)
         now = now / np.maximum(now.sum(axis=0), 1e-6)
     return typical

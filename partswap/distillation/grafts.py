@@ -95,7 +95,7 @@ def complete_from_donors(
     cut = ends_below(photos)
     completed = torch.zeros_like(cut)
     donors = _donors(targets, photos)
-    if cut.float().mean() > 0.5 or len(donors) < DONORS:
+    if not cut.any() or cut.float().mean() > 0.5 or len(donors) < DONORS:
         return completed
 
     def seen_by(x: Tensor) -> Tensor:

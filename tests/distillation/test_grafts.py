@@ -160,6 +160,16 @@ def test_nothing_is_done_where_most_photos_end_so_or_nobody_is_whole() -> None:
         assert torch.equal(targets, before)
 
 
+def test_where_no_photo_ends_early_there_is_nothing_to_do_or_to_report() -> None:
+    photos = figures(WHOLE)
+    targets = as_seen(photos)
+    told: list[tuple[int, int]] = []
+    assert not complete_from_donors(
+        thirds, photos, targets, seeded(), report=lambda *done: told.append(done)
+    ).any()
+    assert told == [], "no share of nothing"
+
+
 def test_the_same_seed_gives_the_same_part_maps_and_reports_every_batch() -> None:
     photos = figures([*WHOLE, *[(H - 86, H, 40, 80)] * 3])
     told: list[tuple[int, int]] = []

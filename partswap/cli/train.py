@@ -136,9 +136,10 @@ def train_command(
         typer.Option(
             "--limbs",
             metavar="PARTS",
-            help="With --refine: parts that make up limbs, such as arm+hand=180,leg+foot=100,head=60:up "
-            "(degrees by which they turn, 0 not at all; :up where they stand on the body). A limb has one "
-            "appearance in a photo; some views show it moved, or in a painted sleeve.",
+            help="With --refine: parts that make up limbs, such as arm+hand=180,leg+foot=100:dressed "
+            "(degrees by which they turn, 0 not at all). A limb has one appearance in a photo; some views "
+            "show it moved, or in a painted sleeve. After its degrees, :dressed is a limb that has no one "
+            "appearance and only moves, :up one that stands on the body, as a head does.",
             show_default=False,
         ),
     ] = "",
@@ -146,8 +147,9 @@ def train_command(
         bool,
         typer.Option(
             "--plain",
-            help="With --refine: a last, short round on photos nearly as they come. Give it the --size that "
-            "`segment` sees, 320x224 for tall photos and the usual model.",
+            help="With --refine: a last, short round on photos nearly as they come, but for every second view "
+            "where --limbs turn. Give it the --size that `segment` sees, 320x224 for tall photos and the usual "
+            "model.",
         ),
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,

@@ -49,13 +49,14 @@ def limbs_drawn(
 
     Args:
         targets: uint8 (N, K, h, w), of :func:`partswap.distillation.targets.part_targets`; zero where they
-            are left open, and then they stay so.
+            are left open, and then they stay so; limbs: those that are dressed do not count.
 
     Returns:
         uint8 (N, K, FINER * h, FINER * w); left open where a limb that has several colours has the body's.
         Without limbs, ``targets`` as they are.
     """
     assert photos.masks is not None
+    limbs = [limb for limb in limbs if not limb.dressed]
     if not limbs:
         return targets
     groups = alike(parts, limbs)

@@ -4,15 +4,14 @@ them."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from partswap.discovery.step import normalise
+from partswap.distillation.looks import how_hard, upright_axis, view_grids
 from partswap.distillation.sleeves import with_sleeves
-from partswap.training.bends import bend_at_joints
 from partswap.training.data import PhotoSet
 from partswap.training.puppets import Limb, puppet_views
 from partswap.training.views import (
@@ -27,64 +26,14 @@ from partswap.training.views import (
     uniform,
 )
 
-CLOSE = WarpRange(zoom=(1.6, 5.0), rotate=20.0, shift=0.04, bend=0.06, stretch=0.25, flip=0.5)
-NEAR = WarpRange(zoom=(0.8, 2.6), rotate=25.0, shift=0.45, bend=0.08, stretch=0.25, flip=0.5)
-FAR = WarpRange(zoom=(0.35, 1.0), rotate=25.0, shift=0.6, bend=0.06, stretch=0.25, flip=0.5)
-TURNED = WarpRange(zoom=(0.6, 1.2), rotate=110.0, shift=0.3, bend=0.06, stretch=0.2, flip=0.5)
-PLAIN = WarpRange(zoom=(0.8, 1.25), rotate=8.0, shift=0.06, bend=0.006, stretch=0.03, flip=0.5)
-"""Views that end the training: photos nearly as they come. What is learned from hard views alone is a little
-off on plain ones, as their sizes are distributed otherwise (Touvron et al., Fixing the train-test resolution
-discrepancy, NeurIPS 2019)."""
-SHARES = (0.32, 0.3, 0.12)
-"""Of a batch, the shares of close, near and far views; the rest is turned."""
-BENT = 0.75
-"""Of the turned views, the share that is bent at hip and knee as well."""
-
 OVERLAP = 0.5
 OVERLAP_UNTIL = 0.5
 """The overlap loss starts at this weight and is gone at this share of a round. It wakes small parts early;
 later the cross-entropy alone decides, whose minimum are the maps' own shares."""
 
-PORTRAITS = 0.35
-"""Of the close views, the share that looks at a subject's upper end as a portrait does."""
-
 NATURAL = 0.4
 PLAIN_NATURAL = 0.9
 """Share of views whose colours change only a little, and that of plain ones."""
-
-EASY_UNTIL = 0.25
-"""Share of a round after which views are as hard as they get; before it they grow away from the plain
-photo."""
-
-
-def eased(span: WarpRange, ease: float) -> WarpRange:
-    """``span`` drawn towards no warp at all: ease 0 is the identity, 1 is ``span``."""
-    low, high = span.zoom
-    return WarpRange(
-        (low**ease, high**ease),
-        span.rotate * ease,
-        span.shift * ease,
-        span.bend * ease,
-        span.stretch * ease,
-        span.flip,
-    )
-
-
-def view_sizes(frame: tuple[int, int]) -> list[tuple[int, int]]:
-    """Shapes of view that the student sees, about the area of ``frame``, multiples of 32: as is, square,
-    landscape, narrow."""
-    h, w = frame
-    side = (h * w) ** 0.5
-
-    def snap(value: float) -> int:
-        return max(64, round(value / 32) * 32)
-
-    return [
-        (snap(h), snap(w)),
-        (snap(side), snap(side)),
-        (snap(side * 0.8), snap(side * 1.25)),
-        (snap(h * 1.15), snap(w * 0.85)),
-    ]
 
 
 def add_detail(photo: Tensor, photos: PhotoSet, step: Tensor, g: torch.Generator) -> Tensor:
@@ -128,79 +77,6 @@ def _surroundings(photos: PhotoSet, n: int, size: tuple[int, int], g: torch.Gene
     return sample(source, torch.stack([x, y], -1))
 
 
-def _axis(masks: Tensor) -> Tensor:
-    """The subject's upright axis: masks uint8 (n, 1, H, W) -> (n, 3), its x, top and bottom in [-1, 1]."""
-    _, _, h, w = masks.shape
-    on = (masks[:, 0] > 127).float()
-    mass = on.sum((1, 2)).clamp(min=1.0)
-    xs = torch.linspace(-1, 1, w, device=masks.device)
-    ys = torch.linspace(-1, 1, h, device=masks.device)
-    rows = (on.sum(2) > 0).float()  # (n, H)
-    some = rows.sum(1) > 0
-    top = torch.where(some, (ys + 4 * (1 - rows)).amin(1), -torch.ones_like(mass))
-    bottom = torch.where(some, (ys - 4 * (1 - rows)).amax(1), torch.ones_like(mass))
-    return torch.stack([(on.sum(1) * xs).sum(1) / mass, top, bottom], 1)
-
-
-def _somewhere_on(axis: Tensor, grid: Tensor, g: torch.Generator) -> Tensor:
-    """Where close views look: near the subject's axis at a random height, so that heads and feet are
-    seen from near as often as the middle; a third looks as portraits do, with the top just inside the frame.
-
-    Args:
-        axis: (n, 3); grid: (n, H, W, 2), of views about the frame's centre.
-
-    Returns:
-        (n, 2), x and y in [-1, 1].
-    """
-    x, top, bottom = axis.unbind(1)
-    n = len(axis)
-    x = x + uniform((n,), -0.15, 0.15, g)
-    y = top + (bottom - top) * uniform((n,), 0.0, 1.0, g)
-    half = (grid[:, -1, :, 1].mean(1) - grid[:, 0, :, 1].mean(1)).abs() / 2
-    portrait = torch.rand(n, generator=g, device=g.device) < PORTRAITS
-    return torch.stack([x, torch.where(portrait, top + half * uniform((n,), 0.6, 1.0, g), y)], 1)
-
-
-def _ease(share: float) -> float:
-    """How hard views are at ``share`` of a round, 1 is as hard as they get."""
-    return min(1.0, 0.25 + 0.75 * share / EASY_UNTIL)
-
-
-def _grids(
-    axis: Tensor,
-    source: tuple[int, int],
-    size: tuple[int, int],
-    mirror: bool,
-    share: float,
-    g: torch.Generator,
-    plain: bool,
-) -> tuple[Tensor, Tensor]:
-    """Where each view looks, (B, H, W, 2), and photo pixels per pixel of the view, (B,).
-
-    Args:
-        axis: (B, 3), the subjects' upright axes; source: (h, w) of the photos.
-    """
-    if plain:
-        return random_grid(len(axis), size, PLAIN if mirror else replace(PLAIN, flip=0.0), g, source)
-    first = [round(share_of * len(axis)) for share_of in SHARES]
-    ease = _ease(share)
-    grids, steps = [], []
-    kinds = axis.split([*first, len(axis) - sum(first)])
-    for span, own in zip((CLOSE, NEAR, FAR, TURNED), kinds, strict=True):
-        if not len(own):
-            continue
-        eased_span = eased(span, ease)
-        eased_span = eased_span if mirror else replace(eased_span, flip=0.0)
-        grid, step = random_grid(len(own), size, eased_span, g, source)
-        if span is CLOSE:
-            grid = grid + _somewhere_on(own, grid, g).view(-1, 1, 1, 2)
-        if span is TURNED:
-            grid = bend_at_joints(grid, own, source, BENT, ease, g)
-        grids.append(grid)
-        steps.append(step)
-    return torch.cat(grids), torch.cat(steps)
-
-
 @in_full_precision
 def distillation_views(
     photos: PhotoSet,
@@ -217,8 +93,9 @@ def distillation_views(
 
     Args:
         targets: uint8 (N, K, h/4, w/4), posterior inside the foreground; size: (H, W) of the views; share: of
-            the round that is done; limbs: what wears painted sleeves in some views, and, if it turns, is
-            moved in every second one; plain: photos nearly as they come, nothing moved.
+            the round that is done; limbs: what wears painted sleeves in some views unless it is dressed, and,
+            if it turns, is moved in every second one; plain: photos nearly as they come, but for those with
+            moved limbs.
 
     Returns:
         photo: normalised (B, 3, H, W); part_map: (B, K + 1, H, W), summing to one, or to less where something
@@ -226,22 +103,30 @@ def distillation_views(
     """
     assert photos.masks is not None
     b = len(index)
-    axis = _axis(photos.masks[index])
+    axis = upright_axis(photos.masks[index])
     source = (photos.images.shape[-2], photos.images.shape[-1])
-    grid, step = _grids(axis, source, size, mirror, share, g, plain)
+    moved = tuple(limb for limb in limbs if limb.degrees)
+    puppets = slice(0, b if moved else 0, 2)
+    hard = torch.full((b,), not plain)
+    hard[puppets] = True
+    grid, step = view_grids(axis, source, size, mirror, share, g, hard)
     both = torch.cat([photos.images[index].float() / 255, photos.masks[index].float() / 255], 1)
     own = targets[index].float() / 255
-    if limbs:
-        both[:, :3] = with_sleeves(both[:, :3], both[:, 3:], own, limbs, g)
-    moved = tuple(limb for limb in limbs if limb.degrees and not plain)
+    both[:, :3] = with_sleeves(both[:, :3], both[:, 3:], own, [limb for limb in limbs if not limb.dressed], g)
     seen = sample_antialiased(both, grid, step)
     parts = sample(own, grid)
     within = inside(grid)
     seen[:, 3:] *= within
-    puppets = slice(0, b if moved else 0, 2)
     if moved:
         seen[puppets], parts[puppets] = puppet_views(
-            moved, both[puppets], own[puppets], axis[puppets], grid[puppets], step[puppets], _ease(share), g
+            moved,
+            both[puppets],
+            own[puppets],
+            axis[puppets],
+            grid[puppets],
+            step[puppets],
+            how_hard(share),
+            g,
         )
     photo, mask = seen[:, :3], seen[:, 3:]
     # Beyond the frame there is no photo; there, and at times everywhere around the subject, another photo's
@@ -253,7 +138,7 @@ def distillation_views(
     photo = photo * keep + around * (1 - keep)
     photo = add_detail(photo, photos, step, g)
     # Purple people teach that colour is no part; people in their own colours teach what skin looks like.
-    often = PLAIN_NATURAL if plain else NATURAL
+    often = torch.where(hard, NATURAL, PLAIN_NATURAL).view(-1, 1, 1, 1).to(g.device)
     natural = (torch.rand(b, 1, 1, 1, generator=g, device=g.device) < often).float()
     photo = torch.lerp(photo, jitter_colour(photo, g, 0.8), 1.0 - 0.65 * natural)
     photo = blur_some(photo, g)

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from partswap.discovery.model import DiscoveryModel
 from partswap.discovery.step import normalise
-from partswap.distillation.step import distillation_losses, distillation_views, posterior_inside, view_sizes
+from partswap.distillation.looks import view_sizes
+from partswap.distillation.step import distillation_losses, distillation_views, posterior_inside
 from partswap.distillation.targets import part_targets
 from partswap.nets.segmenter import Segmenter
 from partswap.training.loop import Stage

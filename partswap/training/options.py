@@ -29,7 +29,7 @@ class TrainOptions:
         keep: of a refined model, the share of the weights that it had before.
         limbs: of a refined model, its kinds of limbs, which look alike and are moved about in some views
             (:func:`partswap.training.puppets.parse_limbs`).
-        plain: of a refined model, end its training on photos nearly as they come.
+        plain: of a refined model, end its training on photos nearly as they come, but for moved limbs.
         row, without: terms of the objective (see partswap.discovery.terms).
         save_seconds: at most this much of a run is lost when it is killed.
     """
@@ -90,6 +90,11 @@ class TrainOptions:
             raise UsageError("--batch must be at least 4: parts are compared between the photos of a batch.")
         if not 0 <= self.keep < 1:
             raise UsageError(f"--keep is a share of at least 0 and below 1, not {self.keep}.")
+        if self.regroup and self.limbs:
+            raise UsageError(
+                "--limbs names parts that --regroup is about to discover again; name the new ones first, and "
+                "give --limbs to a further --refine."
+            )
         if self.pairs is not None and self.group_by_folder:
             raise UsageError(
                 "--pairs and --group-by both say which photos belong together; give one of them."

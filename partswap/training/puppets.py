@@ -35,10 +35,15 @@ MOVED = 0.8
 """Probability that a limb of a puppet moves; else it stays as it is in the photo."""
 IN_FRONT = 0.7
 """Probability that it passes in front of the body, not behind."""
-UP = ":up"
-"""Said of a limb that stands."""
+UP, DRESSED = ":up", ":dressed"
+"""Said of a limb that stands, and of one that has no one appearance."""
 LEAST = 0.01
 """Limbs with less than this share of the foreground are not moved."""
+FRINGE = 0.05
+"""A limb goes with its soft border, down to so much foreground: left behind, that would be its ghost."""
+SMOOTH = 64
+"""Limbs are cut smoothly, over an area about this often in a part map's height: neither specks of another
+part nor what is left open within a limb stay behind."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +53,14 @@ class Limb:
     Attributes:
         parts: their ids, from 1; degrees: how far it turns, 0 where it only shares one appearance
             (:mod:`partswap.distillation.appearances`); stands: it is one and stands on the body, as a
-            head does, and turns to either side; else there is one on each side, which hangs and bends.
+            head does, and turns to either side; else there is one on each side, which hangs and bends;
+            dressed: it has no one appearance, as a leg in shorts and shoes has none, and is only moved.
     """
 
     parts: tuple[int, ...]
     degrees: float
     stands: bool = False
+    dressed: bool = False
 
     @property
     def sides(self) -> tuple[float, ...]:
@@ -62,18 +69,19 @@ class Limb:
 
 
 def parse_limbs(text: str, parts: Parts) -> tuple[Limb, ...]:
-    """``arm+hand=180,leg+foot,head=60:up`` -> limbs, by the names or ids of ``parts``, with ``:up`` after one
-    that stands; raises UsageError."""
+    """``arm+hand=180,leg+foot:dressed,head=60:up`` -> limbs, by the names or ids of ``parts``, with ``:up``
+    after one that stands and ``:dressed`` after one that has no one appearance; raises UsageError."""
     limbs = []
     for word in filter(None, (w.strip() for w in text.split(","))):
-        names, _, degrees = word.removesuffix(UP).partition("=")
+        plain = word.removesuffix(DRESSED)
+        names, _, degrees = plain.removesuffix(UP).partition("=")
         try:
             turn = float(degrees or DEGREES)
         except ValueError:
             turn = math.nan
         if not 0 <= turn <= 180:
             raise UsageError(f"--limbs: '{word}' must turn by 0 to 180 degrees, such as arm+hand=180.")
-        limbs.append(Limb(parts.parse(names.split("+")), turn, stands=word.endswith(UP)))
+        limbs.append(Limb(parts.parse(names.split("+")), turn, plain.endswith(UP), word.endswith(DRESSED)))
     return tuple(limbs)
 
 
@@ -101,10 +109,11 @@ def find_limb(limb: Limb, side: float, parts: Tensor, mask: Tensor, axis: Tensor
     """
     n, _, h, w = mask.shape
     of_limb = parts[:, [p - 1 for p in limb.parts]].sum(1, keepdim=True)
+    of_limb = _smoothed(of_limb, parts.sum(1, keepdim=True))
     of_limb = F.interpolate(of_limb, size=(h, w), mode="bilinear", align_corners=False)
     xs = torch.linspace(-1, 1, w, device=mask.device)
     ys = torch.linspace(-1, 1, h, device=mask.device)
-    cut = ((of_limb > 0.5) & (mask > 0.5)).float()
+    cut = ((of_limb > 0.5) & (mask > FRINGE)).float()
     if side:
         cut = cut * ((xs.view(1, w) - axis[:, :1]) * side > 0).float().view(n, 1, 1, w)
     there = cut.sum((1, 2, 3)) > LEAST * (mask > 0.5).sum((1, 2, 3)).clamp(min=1)
@@ -124,6 +133,13 @@ def find_limb(limb: Limb, side: float, parts: Tensor, mask: Tensor, axis: Tensor
         return torch.stack([x, y], 1)
 
     return Joints(cut, point(1 - JOINT if limb.stands else JOINT, 0.12), point(0.5, 0.1), length)
+
+
+def _smoothed(share: Tensor, known: Tensor) -> Tensor:
+    """Mean of ``share`` nearby, where something is ``known``; both (n, 1, h, w)."""
+    reach = share.shape[-2] // (2 * SMOOTH)
+    near = [F.avg_pool2d(F.pad(x, [reach] * 4, mode="replicate"), 2 * reach + 1, 1) for x in (share, known)]
+    return near[0] / near[1].clamp(min=1e-3)
 
 
 def turn_limb(

@@ -78,6 +78,7 @@ def test_a_sleeve_that_looks_like_the_trunk_is_left_open_where_forearms_are_bare
     assert (whole[:, 10:46, :9].argmax(0) == 1).all(), "all is sleeve: colour says nothing"
 
 
-def test_without_limbs_nothing_is_drawn() -> None:
+def test_without_limbs_of_one_appearance_nothing_is_drawn() -> None:
     targets = by_place(1)
     assert torch.equal(limbs_drawn(targets, photos(1), PARTS, ()), targets)
+    assert torch.equal(limbs_drawn(targets, photos(1), PARTS, (Limb((2,), 90.0, dressed=True),)), targets)

@@ -9,23 +9,15 @@ import torch
 from torch import nn
 
 from partswap.distillation.step import (
-    CLOSE,
-    FAR,
-    NEAR,
     OVERLAP_UNTIL,
-    TURNED,
-    _somewhere_on,
     add_detail,
     distillation_losses,
     distillation_views,
-    eased,
     posterior_inside,
     soft_dice,
-    view_sizes,
 )
 from partswap.training.data import PhotoSet
 from partswap.training.puppets import Limb
-from partswap.training.views import WarpRange, random_grid
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -76,15 +68,18 @@ def test_every_batch_is_shared_out_among_the_kinds_of_view(
 def test_plain_views_show_photos_nearly_as_they_come(photos: PhotoSet, targets: torch.Tensor) -> None:
     there = torch.nn.functional.interpolate(targets.float() / 255, size=(64, 64)) * (photos.masks > 127)
 
-    def overlap(plain: bool, limbs: tuple[Limb, ...] = ()) -> float:
+    def overlap(plain: bool, limbs: tuple[Limb, ...] = (), which: slice = slice(8)) -> float:
         _, seen = distillation_views(
             photos, targets, torch.arange(8), (64, 64), True, 1.0, seeded(1), limbs, plain
         )
-        both, either = torch.minimum(seen[:, 1:], there).sum(), torch.maximum(seen[:, 1:], there).sum()
-        return float(both / either)
+        both, either = torch.minimum(seen[:, 1:], there), torch.maximum(seen[:, 1:], there)
+        return float(both[which].sum() / either[which].sum())
 
     assert overlap(plain=True) > 0.6 > 0.4 > overlap(plain=False)
-    assert overlap(plain=True, limbs=(Limb((1,), 180.0),)) > 0.6, "nothing is moved"
+    assert overlap(plain=True, limbs=(Limb((1,), 0.0),)) > 0.6, "it does not turn"
+    turning = (Limb((1,), 180.0),)
+    puppets, others = slice(0, 8, 2), slice(1, 8, 2)
+    assert overlap(True, turning, others) > 0.6 > 0.4 > overlap(True, turning, puppets)
 
 
 def test_the_same_generator_draws_the_same_views(photos: PhotoSet, targets: torch.Tensor) -> None:
@@ -95,26 +90,6 @@ def test_the_same_generator_draws_the_same_views(photos: PhotoSet, targets: torc
     assert torch.equal(first[0], second[0])
     assert torch.equal(first[1], second[1])
     assert not torch.equal(first[1], other[1])
-
-
-@pytest.mark.parametrize("span", [CLOSE, NEAR, FAR, TURNED])
-def test_views_grow_away_from_the_plain_photo(span: WarpRange) -> None:
-    none = eased(span, 0.0)
-    assert none == WarpRange(flip=span.flip)
-    whole = eased(span, 1.0)
-    assert whole.zoom == pytest.approx(span.zoom)
-    assert whole.rotate == span.rotate
-    half = eased(span, 0.5)
-    assert half.zoom[1] == pytest.approx(math.sqrt(span.zoom[1]))
-    assert half.shift == pytest.approx(span.shift / 2)
-
-
-@pytest.mark.parametrize("frame", [(64, 64), (256, 192), (128, 512)])
-def test_shapes_of_view_are_multiples_of_32_of_about_the_same_area(frame: tuple[int, int]) -> None:
-    for h, w in view_sizes(frame):
-        assert h % 32 == w % 32 == 0
-        assert min(h, w) >= 64
-        assert 0.6 < h * w / (frame[0] * frame[1]) < 1.7
 
 
 def test_soft_dice_by_hand() -> None:
@@ -209,12 +184,3 @@ def test_only_enlarged_views_get_detail(photos: PhotoSet) -> None:
         assert torch.equal(out[1::2], views[1::2])
         changed |= not torch.equal(out[0::2], views[0::2])
     assert changed
-
-
-def test_a_third_of_the_close_views_looks_like_portraits() -> None:
-    axis = torch.tensor([[0.0, -0.8, 0.9]]).repeat(600, 1)
-    grid, _ = random_grid(600, (32, 32), WarpRange(zoom=(4.0, 4.0)), seeded(), (32, 32))
-    y = _somewhere_on(axis, grid, seeded(1))[:, 1]
-    above = -0.8 - (y - 0.25)  # the view reaches a quarter up from its middle: how far beyond the top
-    portraits = ((above >= 0) & (above <= 0.11)).float().mean()
-    assert 0.35 < float(portraits) < 0.46  # a third, and those of any height that look there by chance

@@ -70,6 +70,27 @@ def test_a_missing_limb_is_not_cut() -> None:
     assert moved[:, 1].sum() == 0
 
 
+def test_what_a_part_map_leaves_open_within_a_limb_goes_with_it() -> None:
+    both, parts, axis = figure()
+    large = F.interpolate(both, scale_factor=8.0), F.interpolate(parts, scale_factor=16.0)
+    open_ones = large[1].clone()
+    open_ones[..., 96:104, 80:86] = 0  # within the arm on the left
+    assert (large[1][..., 96:104, 80:86].argmax(1) == 1).all()
+    whole, holed = (find_limb(ARM, -1.0, p, large[0][:, 3:], axis).cut for p in (large[1], open_ones))
+    assert float((whole - holed).abs().sum() / whole.sum()) < 0.01
+
+
+def test_a_moved_limb_takes_its_soft_border_along() -> None:
+    both, _, axis = figure()
+    both[:, 3:] = F.avg_pool2d(both[:, 3:], 7, 1, 3)
+    parts = torch.zeros(1, 2, 16, 16)
+    parts[:, 0, :, 6:10] = 1
+    parts[:, 1] = 1 - parts[:, 0]  # a net says of everything what part it were
+    border = (both[0, 3, :, :20] > 0.1) & (both[0, 3, :, :20] < 0.5)
+    assert border.sum() > 20
+    assert find_limb(ARM, -1.0, parts, both[:, 3:], axis).cut[0, 0, :, :20][border].all()
+
+
 def joints() -> Joints:
     return Joints(
         torch.ones(1, 1, 64, 64), torch.tensor([[0.2, -0.4]]), torch.tensor([[0.2, 0.0]]), torch.ones(1) * 0.8
@@ -153,7 +174,13 @@ def test_limbs_are_named_as_parts_are() -> None:
     assert parse_limbs("arm+hand=180, 1", parts) == (Limb((2, 3, 4), 180.0), Limb((1,), 120.0))
     assert parse_limbs("3=60:up", parts) == (Limb((3,), 60.0, stands=True),)
     assert parse_limbs("arm=0", parts) == (Limb((2, 4), 0.0),)
+    assert parse_limbs("arm=90:dressed,3:dressed", parts) == (
+        Limb((2, 4), 90.0, dressed=True),
+        Limb((3,), 120.0, dressed=True),
+    )
+    assert parse_limbs("3=60:up:dressed", parts) == (Limb((3,), 60.0, stands=True, dressed=True),)
     assert parse_limbs("", parts) == ()
-    for wrong in ("arm=-1", "arm=200", "arm=far", "wing", "=90", ":up", "=90:up", "arm=60:down"):
+    bad = ("arm:dressed=60", "arm=60:down")
+    for wrong in (*bad, "arm=-1", "arm=200", "arm=far", "wing", "=90", ":up", "=90:up"):
         with pytest.raises(UsageError):
             parse_limbs(wrong, parts)

@@ -93,6 +93,8 @@ def test_moved_limbs_are_named_and_recorded(
     assert (ended.code, "wing" in ended.err) == (2, True)
     ended = cli(*run_words(tmp_path / "bad", "--limbs", "arm"))
     assert (ended.code, "--refine" in ended.err) == (2, True)
+    ended = cli(*run_words(tmp_path / "bad", "--refine", finished, "--regroup", "--limbs", "arm"))
+    assert (ended.code, "--regroup" in ended.err) == (2, True)
     assert not (tmp_path / "bad").exists()
 
 

@@ -1,0 +1,163 @@
+"""Where the views of stage 2 look: from near and far, turned and bent, or as a photo comes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from partswap.training.bends import bend_at_joints
+from partswap.training.views import WarpRange, random_grid, uniform
+
+CLOSE = WarpRange(zoom=(1.6, 5.0), rotate=20.0, shift=0.04, bend=0.06, stretch=0.25, flip=0.5)
+NEAR = WarpRange(zoom=(0.8, 2.6), rotate=25.0, shift=0.45, bend=0.08, stretch=0.25, flip=0.5)
+FAR = WarpRange(zoom=(0.35, 1.0), rotate=25.0, shift=0.6, bend=0.06, stretch=0.25, flip=0.5)
+TURNED = WarpRange(zoom=(0.6, 1.2), rotate=110.0, shift=0.3, bend=0.06, stretch=0.2, flip=0.5)
+PLAIN = WarpRange(zoom=(0.8, 1.25), rotate=8.0, shift=0.06, bend=0.006, stretch=0.03, flip=0.5)
+"""Views that end the training: photos nearly as they come. What is learned from hard views alone is a little
+off on plain ones, as their sizes are distributed otherwise (Touvron et al., Fixing the train-test resolution
+discrepancy, NeurIPS 2019)."""
+SHARES = (0.32, 0.3, 0.12)
+"""Of a batch, the shares of close, near and far views; the rest is turned."""
+BENT = 0.75
+"""Of the turned views, the share that is bent at hip and knee as well."""
+
+PORTRAITS = 0.35
+"""Of the close views, the share that looks at a subject's upper end as a portrait does."""
+
+EASY_UNTIL = 0.25
+"""Share of a round after which views are as hard as they get; before it they grow away from the plain
+photo."""
+
+
+def eased(span: WarpRange, ease: float) -> WarpRange:
+    """``span`` drawn towards no warp at all: ease 0 is the identity, 1 is ``span``."""
+    low, high = span.zoom
+    return WarpRange(
+        (low**ease, high**ease),
+        span.rotate * ease,
+        span.shift * ease,
+        span.bend * ease,
+        span.stretch * ease,
+        span.flip,
+    )
+
+
+def view_sizes(frame: tuple[int, int]) -> list[tuple[int, int]]:
+    """Shapes of view that the student sees, about the area of ``frame``, multiples of 32: as is, square,
+    landscape, narrow."""
+    h, w = frame
+    side = (h * w) ** 0.5
+
+    def snap(value: float) -> int:
+        return max(64, round(value / 32) * 32)
+
+    return [
+        (snap(h), snap(w)),
+        (snap(side), snap(side)),
+        (snap(side * 0.8), snap(side * 1.25)),
+        (snap(h * 1.15), snap(w * 0.85)),
+    ]
+
+
+def upright_axis(masks: Tensor) -> Tensor:
+    """The subject's upright axis: masks uint8 (n, 1, H, W) -> (n, 3), its x, top and bottom in [-1, 1]."""
+    _, _, h, w = masks.shape
+    on = (masks[:, 0] > 127).float()
+    mass = on.sum((1, 2)).clamp(min=1.0)
+    xs = torch.linspace(-1, 1, w, device=masks.device)
+    ys = torch.linspace(-1, 1, h, device=masks.device)
+    rows = (on.sum(2) > 0).float()  # (n, H)
+    some = rows.sum(1) > 0
+    top = torch.where(some, (ys + 4 * (1 - rows)).amin(1), -torch.ones_like(mass))
+    bottom = torch.where(some, (ys - 4 * (1 - rows)).amax(1), torch.ones_like(mass))
+    return torch.stack([(on.sum(1) * xs).sum(1) / mass, top, bottom], 1)
+
+
+def _somewhere_on(axis: Tensor, grid: Tensor, g: torch.Generator) -> Tensor:
+    """Where close views look: near the subject's axis at a random height, so that heads and feet are
+    seen from near as often as the middle; a third looks as portraits do, with the top just inside the frame.
+
+    Args:
+        axis: (n, 3); grid: (n, H, W, 2), of views about the frame's centre.
+
+    Returns:
+        (n, 2), x and y in [-1, 1].
+    """
+    x, top, bottom = axis.unbind(1)
+    n = len(axis)
+    x = x + uniform((n,), -0.15, 0.15, g)
+    y = top + (bottom - top) * uniform((n,), 0.0, 1.0, g)
+    half = (grid[:, -1, :, 1].mean(1) - grid[:, 0, :, 1].mean(1)).abs() / 2
+    portrait = torch.rand(n, generator=g, device=g.device) < PORTRAITS
+    return torch.stack([x, torch.where(portrait, top + half * uniform((n,), 0.6, 1.0, g), y)], 1)
+
+
+def how_hard(share: float) -> float:
+    """How hard views are at ``share`` of a round, 1 is as hard as they get."""
+    return min(1.0, 0.25 + 0.75 * share / EASY_UNTIL)
+
+
+def view_grids(
+    axis: Tensor,
+    source: tuple[int, int],
+    size: tuple[int, int],
+    mirror: bool,
+    share: float,
+    g: torch.Generator,
+    hard: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Where each view looks, (B, H, W, 2), and photo pixels per pixel of the view, (B,).
+
+    Args:
+        axis: (B, 3), the subjects' upright axes; source: (h, w) of the photos; size: (H, W) of the views;
+            share: of the round that is done; hard: bool (B,), on the CPU; the other views show photos
+            nearly as they come.
+    """
+    grid = axis.new_empty((len(axis), *size, 2))
+    step = axis.new_empty(len(axis))
+    for which, look in ((hard, _hard_grids), (~hard, _plain_grids)):
+        if which.any():
+            grid[which], step[which] = look(axis[which], source, size, mirror, share, g)
+    return grid, step
+
+
+def _plain_grids(
+    axis: Tensor,
+    source: tuple[int, int],
+    size: tuple[int, int],
+    mirror: bool,
+    share: float,
+    g: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Of :func:`view_grids`, views that show photos nearly as they come."""
+    return random_grid(len(axis), size, PLAIN if mirror else replace(PLAIN, flip=0.0), g, source)
+
+
+def _hard_grids(
+    axis: Tensor,
+    source: tuple[int, int],
+    size: tuple[int, int],
+    mirror: bool,
+    share: float,
+    g: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Of :func:`view_grids`, views of all the other kinds, in turns."""
+    first = [round(share_of * len(axis)) for share_of in SHARES]
+    ease = how_hard(share)
+    grids, steps = [], []
+    kinds = axis.split([*first, len(axis) - sum(first)])
+    for span, own in zip((CLOSE, NEAR, FAR, TURNED), kinds, strict=True):
+        if not len(own):
+            continue
+        eased_span = eased(span, ease)
+        eased_span = eased_span if mirror else replace(eased_span, flip=0.0)
+        grid, step = random_grid(len(own), size, eased_span, g, source)
+        if span is CLOSE:
+            grid = grid + _somewhere_on(own, grid, g).view(-1, 1, 1, 2)
+        if span is TURNED:
+            grid = bend_at_joints(grid, own, source, BENT, ease, g)
+        grids.append(grid)
+        steps.append(step)
+    return torch.cat(grids), torch.cat(steps)

@@ -1,0 +1,44 @@
+"""Where the views of distillation look."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from partswap.distillation.looks import CLOSE, FAR, NEAR, TURNED, _somewhere_on, eased, view_sizes
+from partswap.training.views import WarpRange, random_grid
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("span", [CLOSE, NEAR, FAR, TURNED])
+def test_views_grow_away_from_the_plain_photo(span: WarpRange) -> None:
+    none = eased(span, 0.0)
+    assert none == WarpRange(flip=span.flip)
+    whole = eased(span, 1.0)
+    assert whole.zoom == pytest.approx(span.zoom)
+    assert whole.rotate == span.rotate
+    half = eased(span, 0.5)
+    assert half.zoom[1] == pytest.approx(math.sqrt(span.zoom[1]))
+    assert half.shift == pytest.approx(span.shift / 2)
+
+
+@pytest.mark.parametrize("frame", [(64, 64), (256, 192), (128, 512)])
+def test_shapes_of_view_are_multiples_of_32_of_about_the_same_area(frame: tuple[int, int]) -> None:
+    for h, w in view_sizes(frame):
+        assert h % 32 == w % 32 == 0
+        assert min(h, w) >= 64
+        assert 0.6 < h * w / (frame[0] * frame[1]) < 1.7
+
+
+def test_a_third_of_the_close_views_looks_like_portraits() -> None:
+    axis = torch.tensor([[0.0, -0.8, 0.9]]).repeat(600, 1)
+    grid, _ = random_grid(600, (32, 32), WarpRange(zoom=(4.0, 4.0)), seeded(), (32, 32))
+    y = _somewhere_on(axis, grid, seeded(1))[:, 1]
+    above = -0.8 - (y - 0.25)  # the view reaches a quarter up from its middle: how far beyond the top
+    portraits = ((above >= 0) & (above <= 0.11)).float().mean()
+    assert 0.35 < float(portraits) < 0.46  # a third, and those of any height that look there by chance

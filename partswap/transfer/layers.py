@@ -22,6 +22,7 @@ _ERODE = 2 / 830  # of the source's longer side: the rim mixes with what lies be
 _TOLERANCE = (
     0.03  # of it: so far a part may look into chosen neighbours, which keeps prints whole across seams
 )
+_OWN = 0.2  # of the square root of its area: nor further than this
 _REACH = 0.12  # of it: mirroring further than this shows its trick
 _SURE = 0.6  # matte of the source from which a pixel counts as the part
 _SOFT = 2.0  # blur of the weights in working pixels: the seam between two parts
@@ -239,7 +240,9 @@ def _valid(
     cv2 = opencv()
     part, others = (scaled(m.astype(np.uint8) * np.uint8(255), size) > 127 for m in masks)
     pixel = max(source.photo) * size[0] / max(1, box[3] - box[1])  # the photo's longer side in these pixels
-    near = cv2.distanceTransform((~part).astype(np.uint8), cv2.DIST_L2, 5) <= _TOLERANCE * pixel
+    # a hand is hardly larger than what a whole coat may borrow
+    reach = min(_TOLERANCE * pixel, _OWN * float(part.sum()) ** 0.5)
+    near = cv2.distanceTransform((~part).astype(np.uint8), cv2.DIST_L2, 5) <= reach
     allowed = part | (near & others)
     sure = allowed & (_source_matte(source, chosen, box, size) > _SURE)
     if source.alpha is not None:

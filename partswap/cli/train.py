@@ -123,13 +123,6 @@ def train_command(
         bool,
         typer.Option("--regroup", help="With --refine: discover the parts again, in what the model sees."),
     ] = False,
-    renderer: Annotated[
-        bool,
-        typer.Option(
-            "--renderer",
-            help="With --refine: fit the renderer to the parts as they are now, and leave those.",
-        ),
-    ] = False,
     keep: Annotated[
         float,
         typer.Option(
@@ -195,10 +188,9 @@ def train_command(
     from partswap.training.stopping import stop_at_once
     from partswap.training.train import train
 
-    if (regroup or renderer or keep or limbs or plain) and refine_model is None:
+    if (regroup or keep or limbs or plain) and refine_model is None:
         raise UsageError(
-            "--regroup, --renderer, --keep, --limbs and --plain are for a finished model; name it with "
-            "--refine."
+            "--regroup, --keep, --limbs and --plain are for a finished model; name it with --refine."
         )
     options = TrainOptions(
         data=data,
@@ -219,7 +211,6 @@ def train_command(
         mirror=mirror,
         view_size=None if view_size is None else parse_size(view_size),
         regroup=regroup,
-        renderer=renderer,
         keep=keep,
         limbs=limbs,
         plain=plain,

@@ -22,7 +22,7 @@ from partswap.training.sheet import write_sheet
 from partswap.training.state import MovingAverage, Progress
 
 SHARE = 0.15
-"""Of a round of distillation: how long a renderer learns parts that were discovered again."""
+"""Of a round of distillation: how long a renderer learns."""
 
 
 @torch.no_grad()
@@ -63,9 +63,8 @@ def fit_renderer(run: Run, student: Segmenter, renderer: Renderer, number: int, 
         losses = {name: value * WEIGHTS[name] for name, value in values.items()}
         return losses, {name: value.detach() for name, value in values.items()}
 
-    budget = run.budget(number) if options.renderer else run.budget(number).part(SHARE)
     stage = Stage(
-        "renderer", number, budget, options.batch, len(run.photos), renderer, average,
+        "renderer", number, run.budget(number).part(SHARE), options.batch, len(run.photos), renderer, average,
         renderer, [adamw([{"params": list(renderer.parameters())}], options.rate)], step,
         lambda path: _sheet(run, student, average.module, path),  # type: ignore[arg-type]
     )  # fmt: skip

@@ -26,7 +26,6 @@ class TrainOptions:
         minutes: a time budget instead of steps; rounds: of distillation, each learning from the one before.
         view_size: (H, W) about which the views of distillation have, multiples of 32; None: as ``size``.
         regroup: for a refined model, discover its parts again first.
-        renderer: for a refined model, fit its renderer to the parts as they are, and leave those.
         keep: of a refined model, the share of the weights that it had before.
         limbs: of a refined model, its kinds of limbs, which look alike and are moved about in some views
             (:func:`partswap.training.puppets.parse_limbs`).
@@ -53,7 +52,6 @@ class TrainOptions:
     mirror: bool = True
     view_size: tuple[int, int] | None = None
     regroup: bool = False
-    renderer: bool = False
     keep: float = 0.0
     limbs: str = ""
     plain: bool = False
@@ -97,11 +95,6 @@ class TrainOptions:
                 "--limbs names parts that --regroup is about to discover again; name the new ones first, and "
                 "give --limbs to a further --refine."
             )
-        if self.renderer and (self.regroup or self.keep or self.limbs or self.plain):
-            raise UsageError(
-                "--renderer leaves the parts as they are; give --regroup, --keep, --limbs and --plain to a "
-                "run of its own, before."
-            )
         if self.pairs is not None and self.group_by_folder:
             raise UsageError(
                 "--pairs and --group-by both say which photos belong together; give one of them."
@@ -120,7 +113,6 @@ class TrainOptions:
             "rate",
             "mirror",
             "regroup",
-            "renderer",
             "keep",
             "limbs",
             "plain",

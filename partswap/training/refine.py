@@ -21,7 +21,6 @@ from partswap.distillation.step import posterior_inside
 from partswap.distillation.targets import STRIDE, doubtful, part_targets
 from partswap.distillation.train import distill_round
 from partswap.engine.loading import load_student
-from partswap.errors import UsageError
 from partswap.nets.build import build_renderer
 from partswap.nets.segmenter import Segmenter
 from partswap.parts import Parts
@@ -47,10 +46,9 @@ def refine(options: TrainOptions, model: str, own_size: bool = True) -> Path:
 
     What a model says of a whole photo is better than what it says of a crop; this carries it over. With
     ``options.regroup`` the parts are discovered again in the model's own features, and the renderer learns
-    them; with ``options.renderer`` it learns the parts as they are, and they stay. Names of parts are kept.
-    With ``own_size`` photos are seen in the frame that the model was trained in, else in that of ``options``.
-    Returns the folder of the new checkpoint; raises what :func:`partswap.training.train.train` raises, and
-    ModelError.
+    them. Names of parts are kept. With ``own_size`` photos are seen in the frame that the model was trained
+    in, else in that of ``options``. Returns the folder of the new checkpoint; raises what
+    :func:`partswap.training.train.train` raises, and ModelError.
     """
     checkpoint = read_checkpoint(resolve_model(model, options.quiet))
     options = dataclasses.replace(
@@ -62,11 +60,8 @@ def refine(options: TrainOptions, model: str, own_size: bool = True) -> Path:
         rounds=1,
     )
     options.check()
-    if options.renderer and checkpoint.config.renderer is None:
-        raise UsageError(f"'{model}' has no renderer that could be fitted again; leave out --renderer.")
     limbs = parse_limbs(options.limbs, checkpoint.parts)
-    painted = options.regroup or options.renderer
-    weights = pretrained_weights(options.pretrained, options.backbone) if painted else None
+    weights = pretrained_weights(options.pretrained, options.backbone) if options.regroup else None
     with RunLog(options.out, quiet=options.quiet) as log:
         run = open_run(options, log, weights)
         run.discovery_share = 0.0
@@ -74,8 +69,7 @@ def refine(options: TrainOptions, model: str, own_size: bool = True) -> Path:
         started = time.monotonic()
         student = load_student(checkpoint).to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         run.photos.masks = _foreground(run, student)
-        if not options.renderer:
-            student = _student(run, student, checkpoint.parts, limbs)
+        student = _student(run, student, checkpoint.parts, limbs)
         renderer = _renderer(run, checkpoint, student)
         return _finish(run, checkpoint, student, renderer, time.monotonic() - started)
 
@@ -141,9 +135,9 @@ def _keep(student: Segmenter, before: dict[str, Tensor], share: float) -> None:
 
 
 def _renderer(run: Run, checkpoint: Checkpoint, student: Segmenter) -> dict[str, Tensor]:
-    """The renderer's tensors: as they were, or fitted to parts that were discovered again or have moved."""
+    """The renderer's tensors: as they were, or fitted to parts that were discovered again."""
     stored = checkpoint.tensors("renderer.")
-    if not (run.options.regroup or run.options.renderer) or checkpoint.config.renderer is None:
+    if not run.options.regroup or checkpoint.config.renderer is None:
         return stored
     renderer = build_renderer(checkpoint.config.renderer)
     renderer.load_state_dict(stored)

@@ -65,24 +65,6 @@ def test_regrouping_trains_the_renderer_too_and_keeps_names(
     assert list((tmp_path / "run" / "sheets").glob("renderer-*.jpg"))
 
 
-def test_a_renderer_is_fitted_to_parts_that_stay(
-    finished: Path, run_words: Words, tmp_path: Path, cli: Any
-) -> None:
-    before = read_checkpoint(finished)
-    after = refined(run_words, cli, tmp_path / "run", finished, "--renderer")
-    old, new = before.tensors("student."), after.tensors("student.")
-    assert all(torch.equal(old[k], new[k]) for k in old)
-    old, new = before.tensors("renderer."), after.tensors("renderer.")
-    assert any(not torch.equal(old[k], new[k]) for k in old)
-    assert after.config.training["refined"][-1]["renderer"] is True
-    for words in (("--regroup",), ("--plain",), ("--limbs", "arm"), ("--keep", 0.5)):
-        ended = cli(*run_words(tmp_path / "bad", "--refine", finished, "--renderer", *words))
-        assert (ended.code, "--renderer" in ended.err) == (2, True)
-    ended = cli(*run_words(tmp_path / "bad", "--renderer"))
-    assert (ended.code, "--refine" in ended.err) == (2, True)
-    assert not (tmp_path / "bad").exists()
-
-
 def test_refining_without_masks_uses_the_model_s_own_foreground(
     finished: Path, run_words: Words, tmp_path: Path, cli: Any
 ) -> None:
@@ -145,24 +127,15 @@ def test_keeping_everything_is_refused(finished: Path, run_words: Words, tmp_pat
     assert "--keep" in ended.err
 
 
-@pytest.mark.parametrize(
-    ("asked", "masks"),
-    [(("--regroup", "--keep", 0.5), True), (("--regroup", "--keep", 0.5), False), (("--renderer",), True)],
-)
+@pytest.mark.parametrize("masks", [True, False])
 def test_a_run_that_stopped_at_the_renderer_goes_on_as_if_it_had_not(
-    finished: Path,
-    run_words: Words,
-    tmp_path: Path,
-    cli: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    asked: tuple[object, ...],
-    masks: bool,
+    finished: Path, run_words: Words, tmp_path: Path, cli: Any, monkeypatch: pytest.MonkeyPatch, masks: bool
 ) -> None:
     """The student is done then: it must not be averaged with the old one again, nor miss its masks."""
     from partswap.training.loop import Interrupted, Runner
 
     def words(out: Path, *more: object) -> list[str]:
-        found = run_words(out, "--refine", finished, *asked, "--distill-steps", 20, *more)
+        found = run_words(out, "--refine", finished, "--regroup", "--keep", 0.5, "--distill-steps", 20, *more)
         return found if masks else without(found, "--masks")
 
     assert cli(*words(tmp_path / "whole")).code == 0

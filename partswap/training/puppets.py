@@ -35,9 +35,6 @@ MOVED = 0.8
 """Probability that a limb of a puppet moves; else it stays as it is in the photo."""
 IN_FRONT = 0.7
 """Probability that it passes in front of the body, not behind."""
-ACROSS = 0.3
-"""Probability that a limb of one side is moved before the body, up to its middle: there is the near arm of
-somebody who is seen from the side."""
 UP, DRESSED = ":up", ":dressed"
 """Said of a limb that stands, and of one that has no one appearance."""
 LEAST = 0.01
@@ -192,13 +189,6 @@ def random_turns(
     return angle, bend_by, uniform((n,), MIDDLE[0] - 0.5, MIDDLE[1] - 0.5, g), uniform((n,), *SOFTNESS, g)
 
 
-def _across(side: float, joints: Joints, axis: Tensor, ease: float, g: torch.Generator) -> Tensor:
-    """By how much limbs move sideways, towards the body's middle: (n,), in [-1, 1] of the photo."""
-    n = len(axis)
-    some = (torch.rand(n, generator=g, device=g.device) < ACROSS).float() * abs(side)
-    return some * uniform((n,), 0.3, 1.0, g) * ease * (axis[:, 0] - joints.joint[:, 0])
-
-
 def puppet_views(
     limbs: tuple[Limb, ...],
     both: Tensor,
@@ -226,13 +216,9 @@ def puppet_views(
         for side in limb.sides:
             joints = find_limb(limb, side, parts, both[:, 3:], axis)
             on = (torch.rand(n, 1, 1, 1, generator=g, device=g.device) < MOVED).float()
-            shift = _across(side, joints, axis, ease, g)
-            front = (torch.rand(n, 1, 1, 1, generator=g, device=g.device) < IN_FRONT) | (shift != 0).view(
-                -1, 1, 1, 1
-            )
-            here = torch.stack([grid[..., 0] - shift.view(-1, 1, 1), grid[..., 1]], -1)
-            there = turn_limb(here, joints, *random_turns(limb, side, n, ease, shared, g))
-            moved.append((joints.cut * on, there, front.float()))
+            front = (torch.rand(n, 1, 1, 1, generator=g, device=g.device) < IN_FRONT).float()
+            there = turn_limb(grid, joints, *random_turns(limb, side, n, ease, shared, g))
+            moved.append((joints.cut * on, there, front))
     seen = sample_antialiased(both, grid, step)
     part_map = sample(parts, grid)
     stays = 1 - sample(torch.stack([cut for cut, _, _ in moved]).amax(0), grid)

@@ -132,30 +132,13 @@ def test_puppets_move_their_arms_and_nothing_else() -> None:
         seen, moved = puppet_views((ARM,), both, parts, axis, straight(), torch.ones(1), 1.0, seeded(seed))
         mask = seen[0, 3]
         assert mask[20:44, 26:38].min() > 0.99
-        assert 0.55 < float(mask.sum() / both[0, 3].sum()) < 1.1
+        assert 0.7 < float(mask.sum() / both[0, 3].sum()) < 1.1
         arm = (moved[0].argmax(0) == 1) & (mask > 0.5)
         body = (moved[0].argmax(0) == 0) & (mask > 0.5)
         assert (seen[0, 0][arm] > 0.5).float().mean() > 0.9  # the colour goes where the part goes
         assert (seen[0, 0][body] < 0.5).float().mean() > 0.9
         elsewhere.append(float((arm & (both[0, 3] < 0.5)).sum()))
     assert max(elsewhere) > 100
-
-
-def test_an_arm_may_hang_before_the_body(monkeypatch: pytest.MonkeyPatch) -> None:
-    both, parts, axis = figure()
-    middle = (slice(20, 36), slice(29, 35))
-
-    def covered() -> float:
-        shares = []
-        for seed in range(24):
-            _, moved = puppet_views((ARM,), both, parts, axis, straight(), torch.ones(1), 1.0, seeded(seed))
-            shares.append(float((moved[0].argmax(0) == 1)[middle].float().mean()))
-        return sum(shares) / len(shares)
-
-    monkeypatch.setattr("partswap.training.puppets.ACROSS", 0.0)
-    seldom = covered()
-    monkeypatch.setattr("partswap.training.puppets.ACROSS", 1.0)
-    assert covered() > 2 * seldom + 0.1
 
 
 def test_a_head_leans_about_its_lower_end_and_keeps_its_shape() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -11,6 +12,8 @@ from partswap.transfer import register as registration
 from partswap.transfer.figure import figure_steps
 from partswap.transfer.fill import FILLED, MIRRORED, REAL, clean, pull_push
 from partswap.transfer.frames import Moments, match, moments
+from partswap.transfer.layers import _valid
+from partswap.transfer.pair import as_subject
 from partswap.transfer.people import keep_person, people_masks
 from partswap.transfer.plan import mirror_name, wishes
 from partswap.transfer.sides import body_axis, is_paired, split
@@ -219,6 +222,21 @@ def test_holes_are_mirrored_then_filled():
     assert done.origin[10, 20] == REAL
     assert done.origin[10, 42] == MIRRORED
     assert done.origin[10, 58] == FILLED
+
+
+def test_a_small_part_borrows_less_from_its_neighbours(people):
+    labels = people.draw_labels(800, 400)
+    source = as_subject(people.segmentation_of(people.paint(labels, 0), labels), 1)
+    everything = np.isin(labels, list(people.NAMES))
+    beyond = {}
+    for ids in ((1,), (2, 3, 4, 5, 6)):
+        part = np.isin(labels, ids)
+        seen = _valid(source, (part, everything), (0, 0, 400, 800), (800, 400), tuple(people.NAMES))
+        away = cv2.distanceTransform((~part).astype(np.uint8), cv2.DIST_L2, 5)
+        beyond[ids] = float(away[seen].max())
+    small, large = beyond.values()
+    assert 0.5 * 0.2 * (labels == 1).sum() ** 0.5 < small <= 0.2 * (labels == 1).sum() ** 0.5
+    assert small < large <= 0.03 * 800
 
 
 def test_limits_fall_to_zero_at_the_border():

@@ -117,22 +117,17 @@ def view_grids(
     """
     grid = axis.new_empty((len(axis), *size, 2))
     step = axis.new_empty(len(axis))
-    for which, look in ((hard, _hard_grids), (~hard, _plain_grids)):
-        if which.any():
-            grid[which], step[which] = look(axis[which], source, size, mirror, share, g)
+    if hard.any():
+        grid[hard], step[hard] = _hard_grids(axis[hard], source, size, mirror, share, g)
+    if not hard.all():
+        plain = _mirrored(PLAIN, mirror)
+        grid[~hard], step[~hard] = random_grid(int((~hard).sum()), size, plain, g, source)
     return grid, step
 
 
-def _plain_grids(
-    axis: Tensor,
-    source: tuple[int, int],
-    size: tuple[int, int],
-    mirror: bool,
-    share: float,
-    g: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    """Of :func:`view_grids`, views that show photos nearly as they come."""
-    return random_grid(len(axis), size, PLAIN if mirror else replace(PLAIN, flip=0.0), g, source)
+def _mirrored(span: WarpRange, mirror: bool) -> WarpRange:
+    """``span``, without mirror images unless they share parts."""
+    return span if mirror else replace(span, flip=0.0)
 
 
 def _hard_grids(
@@ -143,7 +138,7 @@ def _hard_grids(
     share: float,
     g: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Of :func:`view_grids`, views of all the other kinds, in turns."""
+    """Of :func:`view_grids`, the hard views: of each kind its share, in turns."""
     first = [round(share_of * len(axis)) for share_of in SHARES]
     ease = how_hard(share)
     grids, steps = [], []
@@ -151,9 +146,7 @@ def _hard_grids(
     for span, own in zip((CLOSE, NEAR, FAR, TURNED), kinds, strict=True):
         if not len(own):
             continue
-        eased_span = eased(span, ease)
-        eased_span = eased_span if mirror else replace(eased_span, flip=0.0)
-        grid, step = random_grid(len(own), size, eased_span, g, source)
+        grid, step = random_grid(len(own), size, _mirrored(eased(span, ease), mirror), g, source)
         if span is CLOSE:
             grid = grid + _somewhere_on(own, grid, g).view(-1, 1, 1, 2)
         if span is TURNED:

@@ -81,6 +81,8 @@ def parse_limbs(text: str, parts: Parts) -> tuple[Limb, ...]:
             turn = math.nan
         if not 0 <= turn <= 180:
             raise UsageError(f"--limbs: '{word}' must turn by 0 to 180 degrees, such as arm+hand=180.")
+        if not turn and word.endswith(DRESSED):
+            raise UsageError(f"--limbs: '{word}' neither turns nor has one appearance; leave it out.")
         limbs.append(Limb(parts.parse(names.split("+")), turn, plain.endswith(UP), word.endswith(DRESSED)))
     return tuple(limbs)
 

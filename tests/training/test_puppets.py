@@ -180,7 +180,7 @@ def test_limbs_are_named_as_parts_are() -> None:
     )
     assert parse_limbs("3=60:up:dressed", parts) == (Limb((3,), 60.0, stands=True, dressed=True),)
     assert parse_limbs("", parts) == ()
-    bad = ("arm:dressed=60", "arm=60:down")
+    bad = ("arm:dressed=60", "arm=0:dressed", "arm=60:down")
     for wrong in (*bad, "arm=-1", "arm=200", "arm=far", "wing", "=90", ":up", "=90:up"):
         with pytest.raises(UsageError):
             parse_limbs(wrong, parts)

@@ -136,10 +136,12 @@ def train_command(
         typer.Option(
             "--limbs",
             metavar="PARTS",
-            help="With --refine: parts that make up limbs, such as arm+hand=180,leg+foot=100:dressed "
-            "(degrees by which they turn, 0 not at all). A limb has one appearance in a photo; some views "
-            "show it moved, or in a painted sleeve. After its degrees, :dressed is a limb that has no one "
-            "appearance and only moves, :up one that stands on the body, as a head does.",
+            help="With --refine: parts that make up limbs, such as "
+            "arm+hand=180:before=chest+hip,leg+foot=100:dressed (degrees by which they turn, 0 not at all). "
+            "A limb has one appearance in a photo; some views show it moved, or in a painted sleeve. After "
+            "its degrees, :before=PARTS is a limb that, where it is bare, may lie before these parts, "
+            ":dressed one that has no one appearance and only moves, :up one that stands on the body, as a "
+            "head does.",
             show_default=False,
         ),
     ] = "",

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from partswap.appearance import likelihoods
+from partswap.distillation.crossings import crossing, limb_before
 from partswap.parts import Parts
 from partswap.training.data import PhotoSet
 from partswap.training.puppets import Limb
@@ -60,7 +61,7 @@ def limbs_drawn(
     if not limbs:
         return targets
     groups = alike(parts, limbs)
-    own = [np.isin(np.arange(1, len(parts) + 1), limb.parts) for limb in limbs]
+    ids = np.arange(1, len(parts) + 1)
     h, w = (FINER * s for s in targets.shape[-2:])
     drawn = torch.zeros((*targets.shape[:2], h, w), dtype=torch.uint8, device=targets.device)
     for i, target in enumerate(targets):
@@ -71,8 +72,13 @@ def limbs_drawn(
             pixels = photos.images[i].permute(1, 2, 0).contiguous().cpu().numpy()
             fits = likelihoods(part_map, pixels, groups, OTHERWISE, np.arange(h * w)).reshape(-1, h, w)
             found = given.cpu().numpy()
-            for of_limb in own:
-                found = _limb_drawn(found, fits, of_limb, part_map[0] < 0.5)
+            for limb in limbs:
+                own, behind = np.isin(ids, limb.parts), np.isin(ids, limb.before)
+                found = _limb_drawn(found, fits, own, part_map[0] < 0.5)
+                if behind.any():
+                    seen = _bare(part_map, fits, own)
+                    bare = likelihoods(seen, pixels, groups, 0.0, np.arange(h * w)).reshape(-1, h, w)
+                    found = limb_before(found, own, crossing(found, bare, own, behind, part_map[0] < 0.5))
             drawn[i] = (torch.from_numpy(found).to(given) * 255).round().to(torch.uint8)
         if report is not None and (i + 1) % 32 == 0:
             report(i + 1, len(targets))
@@ -86,13 +92,8 @@ def _limb_drawn(given: np.ndarray, fits: np.ndarray, own: np.ndarray, on: np.nda
         given, fits: float32 (K, h, w), posterior, and likelihoods of the colours; own: bool (K,), the
             limb's parts; on: bool (h, w), foreground.
     """
-
-    def of(which: np.ndarray) -> np.ndarray:
-        share = given[which].sum(axis=0)
-        return (given[which] * fits[which]).sum(axis=0) / np.maximum(share, 1e-6)
-
-    as_body = of(~own)
-    odds = given * np.where(own[:, None, None], of(own), as_body)
+    as_body = _fit(given, fits, ~own)
+    odds = given * np.where(own[:, None, None], _fit(given, fits, own), as_body)
     found: np.ndarray = odds / np.maximum(odds.sum(axis=0), 1e-6)
     limb = on & (found[own].sum(axis=0) > 0.5)
     unlike = as_body < 0.5
@@ -100,3 +101,18 @@ def _limb_drawn(given: np.ndarray, fits: np.ndarray, own: np.ndarray, on: np.nda
     if (limb & unlike).sum() > SEVERAL * limb.sum():
         found[:, limb & ~unlike] = 0
     return found
+
+
+def _fit(given: np.ndarray, fits: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """How well the colours of the parts ``which``, bool (K,), go with each pixel, (h, w)."""
+    share = given[which].sum(axis=0)
+    found: np.ndarray = (given[which] * fits[which]).sum(axis=0) / np.maximum(share, 1e-6)
+    return found
+
+
+def _bare(part_map: np.ndarray, fits: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """``part_map``, (K + 1, h, w), whose limb, bool (K,), is only where it does not look like the body: no
+    sleeve."""
+    bare = part_map.copy()
+    bare[1:][own] *= _fit(part_map[1:], fits, ~own) < 0.5
+    return bare

@@ -35,8 +35,8 @@ MOVED = 0.8
 """Probability that a limb of a puppet moves; else it stays as it is in the photo."""
 IN_FRONT = 0.7
 """Probability that it passes in front of the body, not behind."""
-UP, DRESSED = ":up", ":dressed"
-"""Said of a limb that stands, and of one that has no one appearance."""
+UP, DRESSED, BEFORE = "up", "dressed", "before="
+"""Said of a limb that stands, of one that has no one appearance, and of one that may lie before others."""
 LEAST = 0.01
 """Limbs with less than this share of the foreground are not moved."""
 FRINGE = 0.05
@@ -54,13 +54,16 @@ class Limb:
         parts: their ids, from 1; degrees: how far it turns, 0 where it only shares one appearance
             (:mod:`partswap.distillation.appearances`); stands: it is one and stands on the body, as a
             head does, and turns to either side; else there is one on each side, which hangs and bends;
-            dressed: it has no one appearance, as a leg in shorts and shoes has none, and is only moved.
+            dressed: it has no one appearance, as a leg in shorts and shoes has none, and is only moved;
+            before: ids of what it may lie before, and is known by its bare colour
+            (:mod:`partswap.distillation.crossings`).
     """
 
     parts: tuple[int, ...]
     degrees: float
     stands: bool = False
     dressed: bool = False
+    before: tuple[int, ...] = ()
 
     @property
     def sides(self) -> tuple[float, ...]:
@@ -69,21 +72,35 @@ class Limb:
 
 
 def parse_limbs(text: str, parts: Parts) -> tuple[Limb, ...]:
-    """``arm+hand=180,leg+foot:dressed,head=60:up`` -> limbs, by the names or ids of ``parts``, with ``:up``
-    after one that stands and ``:dressed`` after one that has no one appearance; raises UsageError."""
+    """``arm+hand=180:before=chest+hip,leg+foot:dressed,head=60:up`` -> limbs, by the names or ids of
+    ``parts``; raises UsageError.
+
+    ``:up`` is said of one that stands, ``:dressed`` of one that has no one appearance, ``:before=PARTS`` of
+    one that may lie before others.
+    """
     limbs = []
     for word in filter(None, (w.strip() for w in text.split(","))):
-        plain = word.removesuffix(DRESSED)
-        names, _, degrees = plain.removesuffix(UP).partition("=")
+        plain, *said = word.split(":")
+        names, _, degrees = plain.partition("=")
         try:
             turn = float(degrees or DEGREES)
         except ValueError:
             turn = math.nan
         if not 0 <= turn <= 180:
             raise UsageError(f"--limbs: '{word}' must turn by 0 to 180 degrees, such as arm+hand=180.")
-        if not turn and word.endswith(DRESSED):
-            raise UsageError(f"--limbs: '{word}' neither turns nor has one appearance; leave it out.")
-        limbs.append(Limb(parts.parse(names.split("+")), turn, plain.endswith(UP), word.endswith(DRESSED)))
+        behind = [one.removeprefix(BEFORE) for one in said if one.startswith(BEFORE)]
+        unknown = [one for one in said if one not in (UP, DRESSED) and not one.startswith(BEFORE)]
+        if unknown or len(behind) > 1:
+            raise UsageError(
+                f"--limbs: '{word}' may have :up, :dressed and one :before=PARTS after its degrees."
+            )
+        if DRESSED in said and (behind or not turn):
+            raise UsageError(f"--limbs: '{word}' has no one appearance: it must turn, and has no :before.")
+        own = parts.parse(names.split("+"))
+        before = parts.parse(behind[0].split("+")) if behind else ()
+        if set(own) & set(before):
+            raise UsageError(f"--limbs: '{word}' would lie before itself.")
+        limbs.append(Limb(own, turn, UP in said, DRESSED in said, before))
     return tuple(limbs)
 
 

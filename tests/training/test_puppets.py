@@ -179,8 +179,11 @@ def test_limbs_are_named_as_parts_are() -> None:
         Limb((3,), 120.0, dressed=True),
     )
     assert parse_limbs("3=60:up:dressed", parts) == (Limb((3,), 60.0, stands=True, dressed=True),)
+    assert parse_limbs("arm=0:before=chest+3", parts) == (Limb((2, 4), 0.0, before=(1, 3)),)
+    assert parse_limbs("arm:before=1:up", parts) == (Limb((2, 4), 120.0, stands=True, before=(1,)),)
     assert parse_limbs("", parts) == ()
-    bad = ("arm:dressed=60", "arm=0:dressed", "arm=60:down")
+    behind = ("arm:before=arm", "arm:before=", "arm:before", "arm:before=1:before=3", "arm:dressed:before=1")
+    bad = ("arm:dressed=60", "arm=0:dressed", "arm=60:down", *behind)
     for wrong in (*bad, "arm=-1", "arm=200", "arm=far", "wing", "=90", ":up", "=90:up"):
         with pytest.raises(UsageError):
             parse_limbs(wrong, parts)

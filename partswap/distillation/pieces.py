@@ -1,7 +1,8 @@
-"""Part maps to learn from, in which what comes in one piece stays in one piece.
+"""Part maps to learn from, in which what comes in one piece stays in one piece, and what is compact compact.
 
-Nearly everybody's head is one connected thing. A raised fist that is taken for a second head is not one: it
-gets what the net thinks of it next.
+Nearly everybody's head is one connected thing, and hardly reaches beyond its own size, but for hair, which
+hangs. A raised fist that is taken for a second head is none, nor is a forearm above the head a part of it:
+they get what the net thinks of them next.
 """
 
 from __future__ import annotations
@@ -21,12 +22,22 @@ WHOLE = 0.9
 """Share of a kind of part's area in its largest piece from which it counts as one piece."""
 ALWAYS = 0.95
 """Share of the photos that the net is surest of in which a kind of part must be one piece."""
+COMPACT = 1.8
+"""So many radii of the largest circle within it a compact part reaches from that circle's middle, at most,
+away from the rest of the body."""
+OPEN = 1.3
+"""Where one reaches further, it is left open from so many radii on: it may be what lies beyond."""
+MOSTLY = 0.9
+"""Share of these photos in which it must be no longer than that."""
+BEYOND = 0.03
+"""Of a compact part, more than this share reaches too far: less is a hat's, or its border's."""
 LEAST = 0.005
 """Of the foreground: with less than this a kind of part is not there, and says nothing of its pieces."""
 
 
 def in_one_piece(targets: Tensor, photos: PhotoSet, groups: Sequence[int]) -> Tensor:
-    """Take away the second pieces of what comes in one piece, in place.
+    """Take away the second pieces of what comes in one piece, and what of a compact part reaches too far, in
+    place.
 
     Args:
         targets: uint8 (N, K, h, w), posteriors; zero where they are left open; groups: K numbers from 0,
@@ -47,11 +58,18 @@ def in_one_piece(targets: Tensor, photos: PhotoSet, groups: Sequence[int]) -> Te
     changed = np.zeros(len(maps), bool)
     for kind in np.flatnonzero([_comes_whole(surest, kind) for kind in range(kinds.max() + 1)]):
         own = torch.from_numpy(kinds == kind).to(targets.device)
+        compact = _is_compact(surest, kind)
         for i, found in enumerate(maps):
             others = _second_pieces(found == kind)
             if others is not None:
                 changed[i] = True
                 _take_away(targets[i], own, torch.from_numpy(others).to(targets.device))
+                found[others] = -1
+            reach = _reach(found, kind) if compact else None
+            if reach is not None and (reach > COMPACT).sum() > BEYOND * (found == kind).sum():
+                changed[i] = True
+                _take_away(targets[i], own, torch.from_numpy(reach > COMPACT).to(targets.device))
+                targets[i][:, torch.from_numpy((reach > OPEN) & (reach <= COMPACT)).to(targets.device)] = 0
     return torch.from_numpy(changed).to(targets.device)
 
 
@@ -60,6 +78,33 @@ def _comes_whole(maps: Sequence[np.ndarray], kind: int) -> bool:
     there = [found for found in maps if (found == kind).sum() > LEAST * max(1, (found >= 0).sum())]
     whole = [_sizes(found == kind)[1:].max() >= WHOLE * (found == kind).sum() for found in there]
     return bool(there) and float(np.mean(whole)) >= ALWAYS
+
+
+def _is_compact(maps: Sequence[np.ndarray], kind: int) -> bool:
+    """Whether most photos that show a kind of part show it compact."""
+    reaches = [_reach(found, kind) for found in maps]
+    far = [float(reach.max()) for reach in reaches if reach is not None]
+    return bool(far) and float(np.quantile(far, MOSTLY)) <= COMPACT
+
+
+def _reach(found: np.ndarray, kind: int) -> np.ndarray | None:
+    """How far a kind of part reaches away from the rest of the body, in radii of the largest circle within
+    it, from that circle's middle: float (h, w), 0 where it is not or reaches elsewhere; None where there is
+    too little of it.
+
+    Args:
+        found: int (h, w), kinds, -1 where none is known.
+    """
+    own, rest = found == kind, (found >= 0) & (found != kind)
+    if not rest.any() or own.sum() <= LEAST * (found >= 0).sum():
+        return None
+    depth = ndimage.distance_transform_edt(np.pad(own, 1))[1:-1, 1:-1]
+    radius = depth.max()
+    middle = np.argwhere(depth >= 0.9 * radius).mean(axis=0)
+    away = middle - np.argwhere(rest).mean(axis=0)
+    y, x = (grid - at for grid, at in zip(np.indices(found.shape), middle, strict=True))
+    reach: np.ndarray = np.hypot(y, x) / radius * (own & (y * away[0] + x * away[1] > 0))
+    return reach
 
 
 def _sizes(on: np.ndarray) -> np.ndarray:

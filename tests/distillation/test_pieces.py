@@ -72,3 +72,44 @@ def test_pieces_of_parts_of_one_kind_may_touch() -> None:
     before = four.clone()
     assert not in_one_piece(four, photos, [0, 1, 2, 0]).any()
     assert torch.equal(four, before)
+
+
+def raised(n: int, at: tuple[int, ...]) -> tuple[Tensor, PhotoSet]:
+    """People of whom some have a forearm above the head, which the net takes for a part of it."""
+    targets = torch.nn.functional.pad(people(n, two_heads=())[0], (0, 0, 12, 0))
+    for one in at:
+        targets[one, HEAD, 2:14, 10:12], targets[one, ARM, 2:14, 10:12] = 200, 55
+    masks = (targets.sum(1, keepdim=True, dtype=torch.int32) > 0).to(torch.uint8) * 255
+    images = torch.zeros(n, 3, H + 12, W, dtype=torch.uint8)
+    return targets, PhotoSet(images, masks, torch.ones_like(masks), torch.arange(n), [""] * n, [])
+
+
+def test_a_forearm_above_a_head_is_none_of_it() -> None:
+    targets, photos = raised(20, at=(5,))
+    before = targets.clone()
+    changed = in_one_piece(targets, photos, [0, 1, 2])
+    assert changed.nonzero()[:, 0].tolist() == [5]
+    assert (targets[5, ARM, 2:11, 10:12] == 255).all()
+    assert not targets[5, HEAD, 2:11].any()
+    assert not targets[5, :, 12:13, 10:12].any(), "where the head may end is left open"
+    assert torch.equal(targets[5, :, 15:], before[5, :, 15:]), "the head and what is below it stay"
+
+
+def test_where_many_heads_are_long_that_is_how_they_are() -> None:
+    targets, photos = raised(20, at=(1, 4, 7, 10))
+    before = targets.clone()
+    assert not in_one_piece(targets, photos, [0, 1, 2]).any()
+    assert torch.equal(targets, before)
+
+
+def test_hair_hangs() -> None:
+    """A head may reach down along the body as far as it likes."""
+    targets, photos = people(20, two_heads=())
+    targets[3, :, 8:24, 7:8] = 0
+    targets[3, HEAD, 7:24, 7:9], targets[3, ARM, 7:24, 7:9] = 160, 95
+    targets[3, BODY, 7:24, 7:9] = 0
+    assert photos.masks is not None
+    photos.masks[3, :, 7, 7:9] = 255
+    before = targets.clone()
+    assert not in_one_piece(targets, photos, [0, 1, 2]).any()
+    assert torch.equal(targets, before)

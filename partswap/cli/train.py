@@ -145,6 +145,16 @@ def train_command(
             show_default=False,
         ),
     ] = "",
+    teacher: Annotated[
+        str,
+        typer.Option(
+            "--teacher",
+            metavar="FOLDER=MODEL",
+            help="With --refine: photos in this folder of DATA learn from the part maps of an earlier model, "
+            "so that what it knows of them is not lost while the others change.",
+            show_default=False,
+        ),
+    ] = "",
     plain: Annotated[
         bool,
         typer.Option(
@@ -190,9 +200,10 @@ def train_command(
     from partswap.training.stopping import stop_at_once
     from partswap.training.train import train
 
-    if (regroup or keep or limbs or plain) and refine_model is None:
+    if (regroup or keep or limbs or teacher or plain) and refine_model is None:
         raise UsageError(
-            "--regroup, --keep, --limbs and --plain are for a finished model; name it with --refine."
+            "--regroup, --keep, --limbs, --teacher and --plain are for a finished model; "
+            "name it with --refine."
         )
     options = TrainOptions(
         data=data,
@@ -215,6 +226,7 @@ def train_command(
         regroup=regroup,
         keep=keep,
         limbs=limbs,
+        teacher=teacher,
         plain=plain,
         row=terms,
         without=tuple(t.strip() for t in without.split(",") if t.strip()),

@@ -56,7 +56,7 @@ def in_one_piece(targets: Tensor, photos: PhotoSet, groups: Sequence[int]) -> Te
         sure.append(float(confidence(target[None].float() / 255, on)))
     surest = [found for found, how in zip(maps, sure, strict=True) if how >= np.median(sure)]
     changed = np.zeros(len(maps), bool)
-    for kind in np.flatnonzero([_comes_whole(surest, kind) for kind in range(kinds.max() + 1)]):
+    for kind in (kind for kind in range(kinds.max() + 1) if _comes_whole(surest, kind)):
         own = torch.from_numpy(kinds == kind).to(targets.device)
         compact = _is_compact(surest, kind)
         for i, found in enumerate(maps):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -21,8 +21,12 @@ them."""
 TURN_MARGIN = 0.03
 """How much more confident (mean of the largest posterior) the teacher must be to prefer a turned photo."""
 SURE = 0.82
-"""Part maps with less confidence than this share of the upper quartile's teach nothing: those of people who
+"""Part maps with less confidence than this share of the upper quartile's are in doubt: those of people who
 lie or hang upside down are often wrong, while hardly anybody who stands is that unsure."""
+TOO_UNSURE = 0.7
+"""With less than this they are mostly wrong."""
+MOST = 0.5
+"""Between the two, a pixel's kind of part is right mostly where its share is more than this."""
 CUT = 0.25
 """A foreground whose last row is wider than this, as a share of its widest row, goes on below the photo."""
 AVERAGED = WarpRange(zoom=(0.8, 1.2), rotate=12.0, shift=0.08, stretch=0.15, flip=0.5)
@@ -170,7 +174,7 @@ def _compose(outer: Tensor, inner: Tensor) -> Tensor:
 
 
 def doubtful(targets: Tensor, photos: PhotoSet, completed: Tensor | None = None) -> Tensor:
-    """Which part maps had better be left open: bool (N,).
+    """Which part maps had better not be trusted: bool (N,).
 
     They are those that the teacher is not sure of, and those of photos that end before their subject does
     (:func:`ends_below`), unless most do: then that is how these subjects are shown, and the parts are learned
@@ -180,17 +184,46 @@ def doubtful(targets: Tensor, photos: PhotoSet, completed: Tensor | None = None)
         targets: uint8 (N, K, h, w), of :func:`part_targets`; completed: bool (N,), of
             :func:`partswap.distillation.grafts.complete_from_donors`: these end, but were seen completed.
     """
-    assert photos.masks is not None
-    size = (targets.shape[-2], targets.shape[-1])
-    sure = [
-        confidence(some.float() / 255, F.interpolate(mask.float() / 255, size=size, mode="area"))
-        for some, mask in zip(targets.split(64), photos.masks.split(64), strict=True)
-    ]
-    found = torch.cat(sure)
-    unsure, cut = found < SURE * found.quantile(0.75), ends_below(photos)
+    unsure, cut = _sureness(targets, photos) < SURE, ends_below(photos)
     if cut.float().mean() > 0.5:
         return unsure
     return unsure | (cut if completed is None else cut & ~completed)
+
+
+def doubts(targets: Tensor, photos: PhotoSet, completed: Tensor) -> tuple[Tensor, Tensor]:
+    """What a student that knows all poses a little had better not learn: two of bool (N,), the part maps that
+    are to be left open as a whole, and those of which the rest of :func:`settled` is.
+
+    Args:
+        targets, completed: of :func:`doubtful`; photos that end must be as sure as others, completed or not.
+    """
+    sure, cut = _sureness(targets, photos), ends_below(photos)
+    whole = sure < torch.where(cut & ~completed, SURE, TOO_UNSURE)
+    return whole, (sure < SURE) & ~whole
+
+
+def settled(targets: Tensor, kinds: Sequence[int]) -> Tensor:
+    """Where one kind of part has most of the share: bool (N, h, w).
+
+    Args:
+        targets: uint8 (N, K, h, w); kinds: K numbers from 0, equal for parts of one kind.
+    """
+    of = torch.tensor(kinds, device=targets.device)
+    most = torch.stack([targets[:, of == kind].sum(1, dtype=torch.int32) for kind in of.unique()])
+    return most.amax(0) > 255 * MOST
+
+
+def _sureness(targets: Tensor, photos: PhotoSet) -> Tensor:
+    """Confidence of part maps as a share of the upper quartile's: float (N,)."""
+    assert photos.masks is not None
+    size = (targets.shape[-2], targets.shape[-1])
+    found = torch.cat(
+        [
+            confidence(some.float() / 255, F.interpolate(mask.float() / 255, size=size, mode="area"))
+            for some, mask in zip(targets.split(64), photos.masks.split(64), strict=True)
+        ]
+    )
+    return found / found.quantile(0.75)
 
 
 def ends_below(photos: PhotoSet) -> Tensor:

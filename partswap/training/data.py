@@ -52,6 +52,17 @@ class PhotoSet:
         told = json.dumps([self.names, self.partners.tolist()])
         return f"{len(self)} photos, {hashlib.sha256(told.encode()).hexdigest()[:8]}"
 
+    def rows(self, index: Tensor) -> PhotoSet:
+        """Some of the photos, int64 (n,), in this order, without partners."""
+        return PhotoSet(
+            self.images[index],
+            None if self.masks is None else self.masks[index],
+            self.inside[index],
+            torch.arange(len(index), device=index.device),
+            [self.names[i] for i in index.tolist()],
+            [],
+        )
+
     def to(self, device: torch.device) -> PhotoSet:
         """The same set on another device."""
         masks = None if self.masks is None else self.masks.to(device)

@@ -29,6 +29,8 @@ class TrainOptions:
         keep: of a refined model, the share of the weights that it had before.
         limbs: of a refined model, its kinds of limbs, which look alike and are moved about in some views
             (:func:`partswap.training.puppets.parse_limbs`).
+        teacher: of a refined model, FOLDER=MODEL, an earlier model that the photos in a folder of ``data``
+            learn from (:func:`partswap.training.part_maps.parse_teacher`).
         plain: of a refined model, end its training on photos nearly as they come, but for moved limbs.
         row, without: terms of the objective (see partswap.discovery.terms).
         save_seconds: at most this much of a run is lost when it is killed.
@@ -54,6 +56,7 @@ class TrainOptions:
     regroup: bool = False
     keep: float = 0.0
     limbs: str = ""
+    teacher: str = ""
     plain: bool = False
     row: str = "full"
     without: tuple[str, ...] = field(default=())
@@ -95,6 +98,8 @@ class TrainOptions:
                 "--limbs names parts that --regroup is about to discover again; name the new ones first, and "
                 "give --limbs to a further --refine."
             )
+        if self.regroup and self.teacher:
+            raise UsageError("--regroup discovers parts again, which no teacher knows; leave out --teacher.")
         if self.pairs is not None and self.group_by_folder:
             raise UsageError(
                 "--pairs and --group-by both say which photos belong together; give one of them."
@@ -122,6 +127,7 @@ class TrainOptions:
         found: dict[str, Any] = {k: getattr(self, k) for k in same}
         return {
             **found,
+            "teacher": self.teacher.partition("=")[0],
             "size": list(self.size),
             "view_size": list(self.view_size or self.size),
             "without": list(self.without),

@@ -12,13 +12,7 @@ from torch import Tensor
 from partswap.checkpoint.format import Checkpoint, read_checkpoint, write_checkpoint
 from partswap.checkpoint.resolve import resolve_model
 from partswap.discovery.step import normalise
-from partswap.distillation.appearances import alike, limbs_drawn
-from partswap.distillation.grafts import complete_from_donors
-from partswap.distillation.pieces import in_one_piece
-from partswap.distillation.regroup import regroup
 from partswap.distillation.renderer import fit_renderer
-from partswap.distillation.step import posterior_inside
-from partswap.distillation.targets import STRIDE, doubtful, part_targets
 from partswap.distillation.train import distill_round
 from partswap.engine.loading import load_student
 from partswap.nets.build import build_renderer
@@ -27,18 +21,16 @@ from partswap.parts import Parts
 from partswap.training.card import training_record
 from partswap.training.log import RunLog
 from partswap.training.options import TrainOptions
+from partswap.training.part_maps import Teacher, own_part_maps, parse_teacher, regrouped_part_maps
 from partswap.training.pretrained import pretrained_weights
 from partswap.training.puppets import Limb, parse_limbs
 from partswap.training.run import Run
 from partswap.training.state import Progress, module_tensors, restore_module
 from partswap.training.train import open_run
-from partswap.training.views import step_generator
 from partswap.verification import write_verification
 
 RATE_FACTOR = 0.3
 """A trained student moves more slowly than a fresh one."""
-OWN_VIEWS = 3
-"""Over how many warped views a student's own part maps are averaged."""
 
 
 def refine(options: TrainOptions, model: str, own_size: bool = True) -> Path:
@@ -61,20 +53,25 @@ def refine(options: TrainOptions, model: str, own_size: bool = True) -> Path:
     )
     options.check()
     limbs = parse_limbs(options.limbs, checkpoint.parts)
+    teacher = parse_teacher(options.teacher, checkpoint.parts, options.quiet)
     weights = pretrained_weights(options.pretrained, options.backbone) if options.regroup else None
     with RunLog(options.out, quiet=options.quiet) as log:
         run = open_run(options, log, weights)
         run.discovery_share = 0.0
         run.limbs = limbs
+        if teacher is not None:
+            teacher.taught(run.photos.names)  # raises before anything is computed
         started = time.monotonic()
         student = load_student(checkpoint).to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         run.photos.masks = _foreground(run, student)
-        student = _student(run, student, checkpoint.parts, limbs)
+        student = _student(run, student, checkpoint.parts, limbs, teacher)
         renderer = _renderer(run, checkpoint, student)
-        return _finish(run, checkpoint, student, renderer, time.monotonic() - started)
+        return _finish(run, checkpoint, teacher, student, renderer, time.monotonic() - started)
 
 
-def _student(run: Run, student: Segmenter, parts: Parts, limbs: tuple[Limb, ...]) -> Segmenter:
+def _student(
+    run: Run, student: Segmenter, parts: Parts, limbs: tuple[Limb, ...], teacher: Teacher | None
+) -> Segmenter:
     """The student after its round, also of a resumed run that has the round behind it."""
     start = run.start_of(1)
     if start is None:
@@ -82,47 +79,13 @@ def _student(run: Run, student: Segmenter, parts: Parts, limbs: tuple[Limb, ...]
         restore_module(student, run.saved[0], "student")
         return student
     before = {k: v.clone() for k, v in student.state_dict().items()}
-    student = distill_round(run, student, _part_maps(run, student, parts, limbs), 1, start)
+    if run.options.regroup:
+        targets = regrouped_part_maps(run, student)
+    else:
+        targets = own_part_maps(run, student, parts, limbs, teacher)
+    student = distill_round(run, student, targets, 1, start)
     _keep(student, before, run.options.keep)
     return student
-
-
-def _part_maps(run: Run, student: Segmenter, parts: Parts, limbs: tuple[Limb, ...]) -> Tensor:
-    """What the student learns from, uint8 (N, K, h, w): its own part maps, or those discovered again in its
-    features; zero where they are in doubt.
-
-    Its own have limbs that keep to one appearance in a photo, and what comes in one piece stays so.
-    """
-    log = run.runner.log
-    log.stage("part maps")
-    g = step_generator(run.options.seed, 911, 0, run.device)
-    completed = None
-
-    def report(done: int, total: int) -> None:
-        log.advance(done / total, f"{done} of {total} photos")
-
-    if run.options.regroup:
-        targets = regroup(student, run.photos, run.options.parts, run.options.mirror, g, report=report)
-    else:
-        predict = posterior_inside(student.eval(), STRIDE)
-        targets = part_targets(
-            predict, run.photos, g, views=OWN_VIEWS, mirror=run.options.mirror, turn_at=0.5,
-            precision=run.runner.precision, report=report,
-        )  # fmt: skip
-        log.stage("cut photos")
-        completed = complete_from_donors(
-            predict, run.photos, targets, g, precision=run.runner.precision, report=report
-        )
-    open_ones = doubtful(targets, run.photos, completed)
-    log.say(f"part maps of {int(open_ones.sum())} of {len(targets)} photos are left open: they are in doubt")
-    targets[open_ones] = 0
-    if run.options.regroup:
-        return targets  # these parts are new: nobody has named them, and which are alike is not known
-    log.stage("appearances")
-    targets = limbs_drawn(targets, run.photos, parts, limbs, report)
-    changed = in_one_piece(targets, run.photos, alike(parts))
-    log.say(f"second pieces of what comes in one, mostly specks, are gone from {int(changed.sum())} photos")
-    return targets
 
 
 @torch.no_grad()
@@ -165,14 +128,21 @@ def _foreground(run: Run, student: Segmenter, batch: int = 16) -> Tensor:
 
 
 def _finish(
-    run: Run, checkpoint: Checkpoint, student: Segmenter, renderer: dict[str, Tensor], seconds: float
+    run: Run,
+    checkpoint: Checkpoint,
+    teacher: Teacher | None,
+    student: Segmenter,
+    renderer: dict[str, Tensor],
+    seconds: float,
 ) -> Path:
     """Write the refined model next to the run's log."""
     record = training_record(run.options, len(run.photos), run.device, seconds)
+    record["from"] = checkpoint.revision
+    if teacher is not None:
+        record["teacher"] = f"{teacher.folder}={teacher.checkpoint.revision}"
     before = checkpoint.config.training
     config = dataclasses.replace(
-        checkpoint.config,
-        training={**before, "refined": [*before.get("refined", []), {**record, "from": checkpoint.revision}]},
+        checkpoint.config, training={**before, "refined": [*before.get("refined", []), record]}
     )
     tensors = {
         **module_tensors(student, "student"),

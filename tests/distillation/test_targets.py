@@ -14,8 +14,10 @@ from partswap.distillation.targets import (
     _invert_grid,
     _turn_grid,
     doubtful,
+    doubts,
     ends_below,
     part_targets,
+    settled,
 )
 from partswap.training.data import PhotoSet
 from partswap.training.views import WarpRange, random_grid
@@ -193,3 +195,26 @@ def test_part_maps_are_left_open_where_the_teacher_is_not_sure_or_the_photo_cuts
     busts.masks[:, :, 8:] = 255
     assert doubtful(targets, busts).tolist() == [i == 2 for i in range(8)]
     assert torch.equal(doubtful(outside, photos), doubtful(targets, photos))
+
+
+def test_a_student_that_knows_poses_a_little_learns_from_what_is_half_sure_where_that_is_settled() -> None:
+    images = torch.zeros(8, 3, 64, 64, dtype=torch.uint8)
+    masks = torch.zeros(8, 1, 64, 64, dtype=torch.uint8)
+    masks[:, :, 8:56, 16:48] = 255
+    masks[5:7, :, 8:] = 255  # these end before their subject does
+    photos = PhotoSet(images, masks, torch.ones_like(masks), torch.arange(8), list("abcdefgh"), [])
+    shares = torch.tensor([0.8, 0.8, 0.5, 0.6, 0.8, 0.8, 0.6, 0.6]).view(8, 1, 1, 1).expand(8, 1, 16, 16)
+    targets = (torch.cat([shares, 1 - shares], 1) * 255).to(torch.uint8)
+    nobody = torch.zeros(8, dtype=torch.bool)
+    whole, partly = doubts(targets, photos, nobody)
+    assert whole.nonzero()[:, 0].tolist() == [2, 6], "too unsure, and cut and not as sure as others"
+    assert partly.nonzero()[:, 0].tolist() == [3, 7]
+    whole, partly = doubts(targets, photos, ~nobody)
+    assert whole.nonzero()[:, 0].tolist() == [2]
+    assert partly.nonzero()[:, 0].tolist() == [3, 6, 7]
+
+
+def test_what_kinds_share_is_settled_where_one_has_most() -> None:
+    targets = torch.tensor([[100, 60, 95], [140, 10, 105], [0, 0, 0]], dtype=torch.uint8).view(3, 3, 1, 1)
+    assert settled(targets, [0, 0, 1]).flatten().tolist() == [True, True, False]
+    assert settled(targets, [0, 1, 2]).flatten().tolist() == [False, True, False]

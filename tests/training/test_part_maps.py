@@ -1,0 +1,155 @@
+"""Part maps that `train --refine` learns from: the model's own, and those of a teacher."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from partswap.checkpoint import read_checkpoint, write_parts
+from partswap.parts import Parts
+from partswap.training import part_maps
+from partswap.training.data import PhotoSet
+from partswap.training.part_maps import Teacher, own_part_maps
+from partswap.training.puppets import Limb
+
+Words = Callable[..., list[str]]
+H, W = 96, 64
+CHEST, ARM = 0, 1
+PARTS = Parts.default(2).renamed({1: "chest", 2: "arm"})
+LIMBS = (Limb((2,), 0.0, before=(1,)),)
+
+
+class Says(nn.Module):
+    """A net that calls the middle of every photo chest, the rest arm, or the other way round."""
+
+    def __init__(self, inner: int) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        w = x.shape[-1]
+        middle = torch.zeros(len(x), 3, *x.shape[-2:])
+        middle[:, 1 + self.inner, :, w // 3 : 2 * w // 3] = 3.0
+        for side in (slice(0, w // 3), slice(2 * w // 3, w)):
+            middle[:, 2 - self.inner, :, side] = 3.0
+        return middle
+
+
+def run(photos: PhotoSet) -> Any:
+    log = SimpleNamespace(stage=lambda _: None, say=lambda _: None, advance=lambda *_: None)
+    options = SimpleNamespace(seed=0, parts=2, mirror=True)
+    runner = SimpleNamespace(log=log, precision=torch.float32)
+    return SimpleNamespace(photos=photos, options=options, runner=runner, device=torch.device("cpu"))
+
+
+def two_folders() -> PhotoSet:
+    """Bare arms on both sides of a vest, and one before it."""
+    images = torch.full((8, 3, H, W), 200, dtype=torch.uint8)
+    images[:, :, :, 21:43] = 20
+    images[:, :, 40:52, 20:38] = 200
+    masks = torch.full((8, 1, H, W), 255, dtype=torch.uint8)
+    masks[:, :, :4] = masks[:, :, -4:] = 0
+    names = [f"{folder}/{i}.png" for folder in ("gym", "street") for i in range(4)]
+    return PhotoSet(images, masks, torch.ones_like(masks), torch.arange(8), names, [])
+
+
+def test_photos_of_a_folder_learn_from_the_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(part_maps, "load_student", lambda _: Says(ARM))
+    teacher = Teacher("street", SimpleNamespace())  # type: ignore[arg-type]
+    found = own_part_maps(run(two_folders()), Says(CHEST), PARTS, (), teacher)
+    assert found.shape == (8, 2, H // 4, W // 4)
+    middle = found[:, :, 3:8, 8].argmax(1)
+    assert (middle[:4] == CHEST).all()
+    assert (middle[4:] == ARM).all()
+    alone = own_part_maps(run(two_folders()), Says(CHEST), PARTS, ())
+    assert (alone[:, :, 3:8, 8].argmax(1) == CHEST).all()
+
+
+def test_arms_before_the_body_are_looked_for_in_the_model_s_own_part_maps_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(part_maps, "load_student", lambda _: Says(CHEST))
+    teacher = Teacher("street", SimpleNamespace())  # type: ignore[arg-type]
+    found = own_part_maps(run(two_folders()), Says(CHEST), PARTS, LIMBS, teacher)
+    before_it = found[:, :, 22:24, 14:17].argmax(1)
+    assert (before_it[:4] == ARM).all()
+    assert (before_it[4:] == CHEST).all()
+
+
+@pytest.fixture(scope="module")
+def finished(drawn: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model, and a folder of photos with the sub-folders gym and street beside it."""
+    from partswap.cli.app import main
+
+    torch.set_num_threads(1)
+    out = tmp_path_factory.mktemp("taught")
+    for i, photo in enumerate(sorted(drawn.photos.iterdir())):
+        folder = out / "data" / ("gym" if i % 2 else "street")
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photo, folder)
+    with pytest.raises(SystemExit) as ended:
+        main(drawn.words(out / "run"))
+    assert not ended.value.code
+    return out / "run" / "model"
+
+
+def words_of(run_words: Words, finished: Path, out: Path, *more: object) -> list[str]:
+    words = run_words(out, "--refine", finished, *more)
+    words[1] = str(finished.parents[1] / "data")
+    return words
+
+
+def test_a_teacher_is_recorded_and_teaches(
+    finished: Path, run_words: Words, tmp_path: Path, cli: Any
+) -> None:
+    for name, more in (("alone", ()), ("again", ("--teacher", f"street/={tmp_path / 'alone' / 'model'}"))):
+        assert cli(*words_of(run_words, finished, tmp_path / name, *more)).code == 0
+    alone, again = (read_checkpoint(tmp_path / name / "model") for name in ("alone", "again"))
+    assert again.config.training["refined"][-1]["teacher"] == f"street={alone.revision}"
+    assert alone.config.training["refined"][-1]["teacher"] == ""
+    assert alone.revision != again.revision
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("nowhere={}", "nowhere"),
+        ("street", "FOLDER=MODEL"),
+        ("={}", "FOLDER=MODEL"),
+        ("street=", "FOLDER=MODEL"),
+    ],
+)
+def test_a_teacher_that_cannot_be_meant_is_refused(
+    said: str, why: str, finished: Path, run_words: Words, tmp_path: Path, cli: Any
+) -> None:
+    ended = cli(*words_of(run_words, finished, tmp_path / "run", "--teacher", said.format(finished)))
+    assert (ended.code, why in ended.err) == (2, True)
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_a_teacher_of_other_parts_is_refused(
+    finished: Path, run_words: Words, tmp_path: Path, cli: Any
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(finished, other)
+    write_parts(other, read_checkpoint(other).parts.renamed({1: "wheel"}))
+    ended = cli(*words_of(run_words, finished, tmp_path / "run", "--teacher", f"street={other}"))
+    assert (ended.code, "other parts" in ended.err) == (2, True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_teacher_needs_a_model_to_refine_and_parts_that_stay(
+    finished: Path, run_words: Words, tmp_path: Path, cli: Any
+) -> None:
+    ended = cli(*run_words(tmp_path / "run", "--teacher", f"street={finished}"))
+    assert (ended.code, "--refine" in ended.err) == (2, True)
+    ended = cli(*words_of(run_words, finished, tmp_path / "run", "--regroup", "--teacher", "street=people"))
+    assert (ended.code, "--regroup" in ended.err) == (2, True)
+    assert not (tmp_path / "run").exists()

@@ -27,11 +27,17 @@ SEVERAL = 0.25
 """A limb has several colours if more than this share of it is not the body's."""
 
 
-def alike(parts: Parts, limbs: Sequence[Limb] = ()) -> list[int]:
-    """Which parts share one appearance, K numbers from 0: those of one name, and those of one limb."""
+def alike(parts: Parts) -> list[int]:
+    """Which parts are of one kind, K numbers from 0: those of one name."""
     names = [part.name for part in parts]
-    first = {name: names.index(name) for name in names}
-    group = [first[name] for name in names]
+    first = [names.index(name) for name in names]
+    return [sorted(set(first)).index(one) for one in first]
+
+
+def of_one_colour(number: int, limbs: Sequence[Limb]) -> list[int]:
+    """Which parts share one colour, as many numbers from 0: those of one limb. Others do not, not even of one
+    name: a thigh is in shorts where a shin is bare."""
+    group = list(range(number))
     for limb in limbs:
         joined = {group[part - 1] for part in limb.parts}
         group = [min(joined) if one in joined else one for one in group]
@@ -60,7 +66,7 @@ def limbs_drawn(
     limbs = [limb for limb in limbs if not limb.dressed]
     if not limbs:
         return targets
-    groups = alike(parts, limbs)
+    groups = of_one_colour(len(parts), limbs)
     ids = np.arange(1, len(parts) + 1)
     h, w = (FINER * s for s in targets.shape[-2:])
     drawn = torch.zeros((*targets.shape[:2], h, w), dtype=torch.uint8, device=targets.device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from partswap.distillation.appearances import FINER, alike, limbs_drawn
+from partswap.distillation.appearances import FINER, alike, limbs_drawn, of_one_colour
 from partswap.parts import Parts
 from partswap.training.data import PhotoSet
 from partswap.training.puppets import Limb
@@ -13,11 +13,26 @@ H, W = 96, 64
 VEST, SKIN = (20, 20, 24), (205, 150, 125)
 
 
-def test_parts_of_one_name_and_of_one_limb_are_alike() -> None:
+def test_parts_of_one_name_are_of_one_kind_and_parts_of_one_limb_of_one_colour() -> None:
     parts = Parts.default(5).renamed({1: "arm", 2: "chest", 3: "arm", 4: "hand"})
     assert alike(parts) == [0, 1, 0, 2, 3]
-    assert alike(parts, (Limb((1, 3, 4), 0.0),)) == [0, 1, 0, 0, 2]
     assert alike(Parts.default(3)) == [0, 1, 2]
+    assert of_one_colour(5, (Limb((1, 3, 4), 0.0),)) == [0, 1, 0, 0, 2]
+    assert of_one_colour(5, (Limb((1, 3), 0.0), Limb((3, 5), 0.0))) == [0, 1, 0, 2, 0]
+    assert of_one_colour(3, ()) == [0, 1, 2]
+
+
+def test_a_bare_knee_below_shorts_is_no_hand() -> None:
+    """Of two parts named leg one is in shorts and one is bare, as the arms are."""
+    parts = Parts.default(3).renamed({1: "leg", 2: "arm", 3: "leg"})
+    thighs = photos(1)  # the "vest" is a pair of shorts, and below it the knee is bare
+    thighs.images[:, :, 72:, 20:44] = torch.tensor(SKIN, dtype=torch.uint8).view(3, 1, 1)
+    targets = torch.zeros(1, 3, H // 4, W // 4, dtype=torch.uint8)
+    targets[:, 1], targets[:, 0] = 240, 15
+    targets[:, 0, :, 5:11], targets[:, 1, :, 5:11] = 230, 25
+    targets[:, 2, 18:, 5:11], targets[:, 0, 18:, 5:11], targets[:, 1, 18:, 5:11] = 150, 5, 100
+    label = limbs_drawn(targets, thighs, parts, ARM)[0].argmax(0)
+    assert (label[38:46, 12:20] == 2).all()
 
 
 PARTS = Parts.default(3).renamed({1: "chest", 2: "arm", 3: "hip"})

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from partswap.errors import PartswapError
 from partswap.transfer.layers import Layer, doubted, part_layers, rendered_layer
 from partswap.transfer.plan import Wish, mirror_name, presence
+from partswap.transfer.render import in_own_colour
 
 if TYPE_CHECKING:
     from partswap.transfer.pair import Options, Pair
@@ -74,17 +77,23 @@ class Grants:
             ids = (wish.source, wish.target)
             taken = wish.source if flipped else self.taken
             layers = part_layers(wish.to, ids, pair.subjects, route, taken, self.options.seed)
-        target = pair.subjects[1]
         if route.doubt(wish.target) < _DOUBT:
             return layers
-        picture = pair.rendered(wish)
-        return layers if picture is None else doubted(layers, route, target, picture)
+        picture = self._painted(wish)
+        return layers if picture is None else doubted(layers, route, pair.subjects[1], picture)
 
     def _rendered(self, wish: Wish) -> list[Layer]:
-        picture = self.pair.rendered(wish)
+        picture = self._painted(wish)
         if picture is None:
             return []
         return [rendered_layer(wish.to, wish.target, self.pair.subjects[1], picture)]
+
+    def _painted(self, wish: Wish) -> np.ndarray | None:
+        """The renderer's picture for one part, in the colour that this has in the source."""
+        picture = self.pair.rendered(wish)
+        if picture is None:
+            return None
+        return in_own_colour(picture, (wish.source, wish.target), self.pair.subjects)
 
     def _note(self, where: str, part: str, filler: str, words: str) -> None:
         self._said.setdefault((where, words), []).append(part)

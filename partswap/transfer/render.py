@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from partswap.engine import Engine
     from partswap.transfer.layers import Subject
 
-__all__ = ["render"]
+__all__ = ["in_own_colour", "render"]
 
 
 def render(engine: Engine, source: Subject, target: Subject, to: dict[int, int]) -> np.ndarray | None:
@@ -32,6 +32,28 @@ def render(engine: Engine, source: Subject, target: Subject, to: dict[int, int])
     photo = scaled(source.rgb, _size(source, side))
     picture = engine.render(photo[None], _maps(source, side), _maps(target, side), look[None])
     return None if picture is None else np.rint(picture[0] * 255).astype(np.uint8)
+
+
+def in_own_colour(
+    picture: np.ndarray, ids: tuple[tuple[int, ...], tuple[int, ...]], subjects: tuple[Subject, Subject]
+) -> np.ndarray:
+    """A rendered picture, moved so that the mean of a part is that of the source's: the renderer is off by
+    some, and beside the source's own pixels that shows.
+
+    Args:
+        picture: float32 (h, w, 3), 0..255, of the whole target. ids: of the part in source and target.
+            subjects: source, target.
+
+    Returns:
+        float32 (h, w, 3), 0..255.
+    """
+    source, target = subjects
+    there = np.isin(source.labels, ids[0])
+    here = scaled(np.isin(target.labels, ids[1]).astype(np.float32), picture.shape[:2]) > 0.5
+    if not (there.any() and here.any()):
+        return picture
+    by = source.rgb[there].mean(axis=0) - picture[here].mean(axis=0)
+    return np.clip(picture + by, 0, 255).astype(np.float32)
 
 
 def _size(subject: Subject, side: int) -> tuple[int, int]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from partswap.imaging.frame import scaled
 from partswap.transfer import Options, Pair
 from partswap.transfer.layers import Layer, merged
+from partswap.transfer.pair import as_subject
+from partswap.transfer.render import in_own_colour
 from partswap.transfer.sides import positions
 from partswap.transfer.trust import trust
 from partswap.transfer.view import View
@@ -72,10 +75,26 @@ def test_the_renderer_takes_the_place_of_what_is_not_believed(draw, monkeypatch)
     assert [part["rendered"] for part in result.record["parts"]] == pytest.approx([1, 1])
     rows, columns = np.nonzero(target.mask("chest"))
     middle = result.image[int(rows.mean()), int(columns.mean())]
-    assert np.abs(middle.astype(int) - (10, 200, 30)).max() <= 1
+    in_source = source.image.rgb[source.mask("chest")].mean(axis=0)
+    assert np.abs(middle - in_source).max() <= 2, "in the colour that the part has in the source"
     monkeypatch.setattr(module, "trust", lambda s, t, *_: np.ones(t.size, np.float32))
     result = Pair(source, target, object()).transfer("chest,arm", None, Options())
     assert [part["rendered"] for part in result.record["parts"]] == [0, 0]
+
+
+def test_a_rendered_part_gets_the_mean_colour_of_the_source_and_keeps_its_pattern(draw):
+    source, target = (as_subject(draw(seed=seed), 1) for seed in (1, 2))
+    ids = (tuple(np.unique(source.labels)[1:3]), tuple(np.unique(target.labels)[1:3]))
+    size = tuple(side // 2 for side in target.photo)
+    picture = np.full((*size, 3), 100, np.float32)
+    picture[::2] += 20
+    moved = in_own_colour(picture, ids, (source, target))
+    here = scaled(np.isin(target.labels, ids[1]).astype(np.float32), size) > 0.5
+    mean = source.rgb[np.isin(source.labels, ids[0])].mean(axis=0)
+    np.testing.assert_allclose(moved[here].mean(axis=0), mean, atol=2)
+    np.testing.assert_allclose(moved[::2][:10] - moved[1::2][:10], 20, atol=1e-3)
+    nothing = ((99,), ids[1])
+    assert in_own_colour(picture, nothing, (source, target)) is picture
 
 
 def test_layers_of_one_picture_are_merged():

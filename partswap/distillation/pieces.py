@@ -60,17 +60,27 @@ def in_one_piece(targets: Tensor, photos: PhotoSet, groups: Sequence[int]) -> Te
         own = torch.from_numpy(kinds == kind).to(targets.device)
         compact = _is_compact(surest, kind)
         for i, found in enumerate(maps):
-            others = _second_pieces(found == kind)
-            if others is not None:
-                changed[i] = True
-                _take_away(targets[i], own, torch.from_numpy(others).to(targets.device))
-                found[others] = -1
-            reach = _reach(found, kind) if compact else None
-            if reach is not None and (reach > COMPACT).sum() > BEYOND * (found == kind).sum():
-                changed[i] = True
-                _take_away(targets[i], own, torch.from_numpy(reach > COMPACT).to(targets.device))
-                targets[i][:, torch.from_numpy((reach > OPEN) & (reach <= COMPACT)).to(targets.device)] = 0
+            changed[i] |= _mended(targets[i], found, kind, own, compact)
     return torch.from_numpy(changed).to(targets.device)
+
+
+def _mended(target: Tensor, found: np.ndarray, kind: int, own: Tensor, compact: bool) -> bool:
+    """Mend one kind of part in a target uint8 (K, h, w), in place; whether it was changed.
+
+    Args:
+        found: int (h, w), kinds, -1 where none is known; what is no longer of this kind becomes -1. own: bool
+            (K,), the kind's parts.
+    """
+    others = _second_pieces(found == kind)
+    if others is not None:
+        _take_away(target, own, torch.from_numpy(others).to(target.device))
+        found[others] = -1
+    reach = _reach(found, kind) if compact else None
+    far = reach is not None and (reach > COMPACT).sum() > BEYOND * (found == kind).sum()
+    if reach is not None and far:
+        _take_away(target, own, torch.from_numpy(reach > COMPACT).to(target.device))
+        target[:, torch.from_numpy((reach > OPEN) & (reach <= COMPACT)).to(target.device)] = 0
+    return others is not None or bool(far)
 
 
 def _comes_whole(maps: Sequence[np.ndarray], kind: int) -> bool:

@@ -195,7 +195,8 @@ def doubts(targets: Tensor, photos: PhotoSet, completed: Tensor) -> tuple[Tensor
     are to be left open as a whole, and those of which the rest of :func:`settled` is.
 
     Args:
-        targets, completed: of :func:`doubtful`; photos that end must be as sure as others, completed or not.
+        targets, completed: of :func:`doubtful`; photos that end, and were not seen completed, are left open
+            unless the student is as sure of them as it mostly is.
     """
     sure, cut = _sureness(targets, photos), ends_below(photos)
     whole = sure < torch.where(cut & ~completed, SURE, TOO_UNSURE)

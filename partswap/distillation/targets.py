@@ -23,7 +23,7 @@ TURN_MARGIN = 0.03
 SURE = 0.82
 """Part maps with less confidence than this share of the upper quartile's are in doubt: those of people who
 lie or hang upside down are often wrong, while hardly anybody who stands is that unsure."""
-TOO_UNSURE = 0.7
+TOO_UNSURE = 0.6
 """With less than this they are mostly wrong."""
 MOST = 0.5
 """Between the two, a pixel's kind of part is right mostly where its share is more than this."""

@@ -52,6 +52,11 @@ class PhotoSet:
         told = json.dumps([self.names, self.partners.tolist()])
         return f"{len(self)} photos, {hashlib.sha256(told.encode()).hexdigest()[:8]}"
 
+    def extent(self, index: Tensor | None = None) -> Tensor:
+        """Rows and columns of the frame that the photos ``index``, or all, fill: int64 (n, 2)."""
+        here = self.inside[:, 0] if index is None else self.inside[index, 0]
+        return torch.stack([here.amax(2).sum(1), here.amax(1).sum(1)], 1)
+
     def rows(self, index: Tensor) -> PhotoSet:
         """Some of the photos, int64 (n,), in this order, without partners."""
         return PhotoSet(

@@ -16,10 +16,12 @@ from partswap.distillation.pieces import in_one_piece
 from partswap.distillation.regroup import regroup
 from partswap.distillation.step import posterior_inside
 from partswap.distillation.targets import STRIDE, doubtful, doubts, part_targets, settled
+from partswap.distillation.wide import from_wide_frame, in_wide_frame, wide
 from partswap.engine.loading import load_student
 from partswap.errors import UsageError
 from partswap.nets.segmenter import Segmenter
 from partswap.parts import Parts
+from partswap.training.data import PhotoSet
 from partswap.training.puppets import Limb
 from partswap.training.run import Run
 from partswap.training.views import step_generator
@@ -126,10 +128,18 @@ def _seen_by(run: Run, student: Segmenter, index: Tensor, g: torch.Generator) ->
     photos, precision = run.photos.rows(index), run.runner.precision
     run.runner.log.stage("part maps")
     predict = posterior_inside(student.eval(), STRIDE)
-    targets = part_targets(
-        predict, photos, g, views=OWN_VIEWS, mirror=run.options.mirror, turn_at=0.5,
-        precision=precision, report=_report(run),
-    )  # fmt: skip
+
+    def seen_in(some: PhotoSet) -> Tensor:
+        return part_targets(
+            predict, some, g, views=OWN_VIEWS, mirror=run.options.mirror, turn_at=0.5,
+            precision=precision, report=_report(run),
+        )  # fmt: skip
+
+    targets = seen_in(photos)
+    lying = wide(photos).nonzero()[:, 0]
+    if len(lying):
+        some = photos.rows(lying)
+        targets[lying] = from_wide_frame(seen_in(in_wide_frame(some)), some)
     run.runner.log.stage("cut photos")
     return targets, complete_from_donors(
         predict, photos, targets, g, precision=precision, report=_report(run)

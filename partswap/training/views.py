@@ -66,7 +66,12 @@ class WarpRange:
 
 
 def random_grid(
-    n: int, size: tuple[int, int], span: WarpRange, g: torch.Generator, source: tuple[int, int] | None = None
+    n: int,
+    size: tuple[int, int],
+    span: WarpRange,
+    g: torch.Generator,
+    source: tuple[int, int] | None = None,
+    extent: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Sampling grids of random warps about the frame's centre.
 
@@ -75,6 +80,8 @@ def random_grid(
         size: (H, W) of the view.
         source: (h, w) of what is looked at, if it is not of the view's size. At zoom 1 all of it fits into
             the view; angles and proportions are kept.
+        extent: (n, 2), rows and columns about the middle of what is looked at that have to fit into the view
+            at zoom 1, instead of all.
 
     Returns:
         grid: float32 (n, H, W, 2), where in the source (x, y in [-1, 1], ``align_corners=False``) each pixel
@@ -88,7 +95,9 @@ def random_grid(
     stretch = (uniform((n,), -0.5, 0.5, g) * span.stretch).exp()
     angle = uniform((n,), -1, 1, g) * math.radians(span.rotate)
     mirror = 1.0 - 2.0 * (torch.rand(n, generator=g, device=g.device) < span.flip).float()
-    step = max(in_h / out_h, in_w / out_w) / zoom
+    if extent is None:
+        extent = torch.tensor([[in_h, in_w]], device=g.device)
+    step = (extent / torch.tensor([out_h, out_w], device=g.device)).amax(1) / zoom
     cos, sin = angle.cos(), angle.sin()
     theta = torch.zeros(n, 2, 3, device=g.device)
     theta[:, 0, 0] = mirror * cos * step / stretch * (out_w / in_w)

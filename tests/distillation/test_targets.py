@@ -203,7 +203,7 @@ def test_a_student_that_knows_poses_a_little_learns_from_what_is_half_sure_where
     masks[:, :, 8:56, 16:48] = 255
     masks[5:7, :, 8:] = 255  # these end before their subject does
     photos = PhotoSet(images, masks, torch.ones_like(masks), torch.arange(8), list("abcdefgh"), [])
-    shares = torch.tensor([0.8, 0.8, 0.5, 0.6, 0.8, 0.8, 0.6, 0.6]).view(8, 1, 1, 1).expand(8, 1, 16, 16)
+    shares = torch.tensor([0.9, 0.9, 0.5, 0.6, 0.9, 0.9, 0.6, 0.6]).view(8, 1, 1, 1).expand(8, 1, 16, 16)
     targets = (torch.cat([shares, 1 - shares], 1) * 255).to(torch.uint8)
     nobody = torch.zeros(8, dtype=torch.bool)
     whole, partly = doubts(targets, photos, nobody)

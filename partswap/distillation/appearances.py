@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from partswap.appearance import likelihoods
-from partswap.distillation.crossings import crossing, limb_before
+from partswap.distillation.crossings import crossing, nothing_but
+from partswap.distillation.islands import islands
 from partswap.parts import Parts
 from partswap.training.data import PhotoSet
 from partswap.training.puppets import Limb
@@ -78,13 +79,17 @@ def limbs_drawn(
             pixels = photos.images[i].permute(1, 2, 0).contiguous().cpu().numpy()
             fits = likelihoods(part_map, pixels, groups, OTHERWISE, np.arange(h * w)).reshape(-1, h, w)
             found = given.cpu().numpy()
+            on = part_map[0] < 0.5
             for limb in limbs:
                 own, behind = np.isin(ids, limb.parts), np.isin(ids, limb.before)
-                found = _limb_drawn(found, fits, own, part_map[0] < 0.5)
+                found = _limb_drawn(found, fits, own, on)
                 if behind.any():
                     seen = _bare(part_map, fits, own)
                     bare = likelihoods(seen, pixels, groups, 0.0, np.arange(h * w)).reshape(-1, h, w)
-                    found = limb_before(found, own, crossing(found, bare, own, behind, part_map[0] < 0.5))
+                    found = nothing_but(found, own, crossing(found, bare, own, behind, on))
+                if limb.never:
+                    around = np.isin(ids, limb.never)
+                    found = nothing_but(found, around, islands(found, own, around, on))
             drawn[i] = (torch.from_numpy(found).to(given) * 255).round().to(torch.uint8)
         if report is not None and (i + 1) % 32 == 0:
             report(i + 1, len(targets))

@@ -50,7 +50,7 @@ def crossing(
     return found
 
 
-def limb_before(given: np.ndarray, own: np.ndarray, where: np.ndarray) -> np.ndarray:
+def nothing_but(given: np.ndarray, own: np.ndarray, where: np.ndarray) -> np.ndarray:
     """``given``, float32 (K, h, w), with nothing but the parts ``own``, bool (K,), at ``where``, bool (h, w);
     their shares stay, and what none of them has a share of is left open."""
     found = given.copy()

@@ -26,7 +26,7 @@ BENT = 0.75
 PORTRAITS = 0.35
 """Of the close views, the share that looks at a subject's upper end as a portrait does."""
 PLAIN_CLOSE = replace(PLAIN, zoom=(1.6, 4.6))
-PLAIN_PORTRAITS = 0.2
+PLAIN_PORTRAITS = 0.12
 """Of the plain views, the share that are portraits, zoomed as PLAIN_CLOSE: without them, sleeves in the
 colour of their jacket, which whole bodies show to be arms, become chest again in portraits."""
 

@@ -86,8 +86,8 @@ def own_part_maps(
 ) -> Tensor:
     """The student's own part maps, or its teacher's, uint8 (N, K, h, w); zero where they are in doubt.
 
-    Limbs keep to one appearance in a photo, what comes in one piece stays so. Where limbs lie before the body
-    is looked for in the student's own only.
+    Limbs keep to one appearance in a photo, what comes in one piece stays so. Where limbs lie before the
+    body, and where what is taken for one is none, is looked for in the student's own only.
     """
     taught = torch.zeros(len(run.photos), dtype=torch.bool, device=run.device)
     if teacher is not None:
@@ -105,7 +105,7 @@ def own_part_maps(
     _say_open(run, whole)
     targets[whole] = 0
     run.runner.log.stage("appearances")
-    aside = tuple(replace(limb, before=()) for limb in limbs)
+    aside = tuple(replace(limb, before=(), never=()) for limb in limbs)
     finer = FINER if any(not limb.dressed for limb in limbs) else 1
     drawn = torch.zeros(*targets.shape[:2], finer * h, finer * w, dtype=torch.uint8, device=run.device)
     for some, these in ((~taught, limbs), (taught, aside)):

@@ -35,8 +35,9 @@ MOVED = 0.8
 """Probability that a limb of a puppet moves; else it stays as it is in the photo."""
 IN_FRONT = 0.7
 """Probability that it passes in front of the body, not behind."""
-UP, DRESSED, BEFORE = "up", "dressed", "before="
-"""Said of a limb that stands, of one that has no one appearance, and of one that may lie before others."""
+UP, DRESSED, BEFORE, NEVER = "up", "dressed", "before=", "never="
+"""Said of a limb that stands, of one that has no one appearance, of one that may lie before others, and of
+one that is no island in others."""
 LEAST = 0.01
 """Limbs with less than this share of the foreground are not moved."""
 FRINGE = 0.05
@@ -56,7 +57,8 @@ class Limb:
             head does, and turns to either side; else there is one on each side, which hangs and bends;
             dressed: it has no one appearance, as a leg in shorts and shoes has none, and is only moved;
             before: ids of what it may lie before, and is known by its bare colour
-            (:mod:`partswap.distillation.crossings`).
+            (:mod:`partswap.distillation.crossings`); never: ids of what is taken for it at times, in whose
+            midst it never lies (:mod:`partswap.distillation.islands`).
     """
 
     parts: tuple[int, ...]
@@ -64,6 +66,7 @@ class Limb:
     stands: bool = False
     dressed: bool = False
     before: tuple[int, ...] = ()
+    never: tuple[int, ...] = ()
 
     @property
     def sides(self) -> tuple[float, ...]:
@@ -76,7 +79,7 @@ def parse_limbs(text: str, parts: Parts) -> tuple[Limb, ...]:
     ``parts``; raises UsageError.
 
     ``:up`` is said of one that stands, ``:dressed`` of one that has no one appearance, ``:before=PARTS`` of
-    one that may lie before others.
+    one that may lie before others, ``:never=PARTS`` of one that is no island in them.
     """
     limbs = []
     for word in filter(None, (w.strip() for w in text.split(","))):
@@ -88,19 +91,24 @@ def parse_limbs(text: str, parts: Parts) -> tuple[Limb, ...]:
             turn = math.nan
         if not 0 <= turn <= 180:
             raise UsageError(f"--limbs: '{word}' must turn by 0 to 180 degrees, such as arm+hand=180.")
-        behind = [one.removeprefix(BEFORE) for one in said if one.startswith(BEFORE)]
-        unknown = [one for one in said if one not in (UP, DRESSED) and not one.startswith(BEFORE)]
-        if unknown or len(behind) > 1:
+        behind, around = (
+            [one.removeprefix(key) for one in said if one.startswith(key)] for key in (BEFORE, NEVER)
+        )
+        unknown = [one for one in said if one not in (UP, DRESSED) and not one.startswith((BEFORE, NEVER))]
+        if unknown or len(behind) > 1 or len(around) > 1:
             raise UsageError(
-                f"--limbs: '{word}' may have :up, :dressed and one :before=PARTS after its degrees."
+                f"--limbs: '{word}' may have :up, :dressed, one :before=PARTS and one :never=PARTS after its "
+                "degrees."
             )
-        if DRESSED in said and (behind or not turn):
-            raise UsageError(f"--limbs: '{word}' has no one appearance: it must turn, and has no :before.")
+        if DRESSED in said and (behind or around or not turn):
+            raise UsageError(
+                f"--limbs: '{word}' has no one appearance: it must turn, and has no :before and no :never."
+            )
         own = parts.parse(names.split("+"))
-        before = parts.parse(behind[0].split("+")) if behind else ()
-        if set(own) & set(before):
-            raise UsageError(f"--limbs: '{word}' would lie before itself.")
-        limbs.append(Limb(own, turn, UP in said, DRESSED in said, before))
+        before, never = (parts.parse(some[0].split("+")) if some else () for some in (behind, around))
+        if set(own) & {*before, *never}:
+            raise UsageError(f"--limbs: '{word}' would lie before or in itself.")
+        limbs.append(Limb(own, turn, UP in said, DRESSED in said, before, never))
     return tuple(limbs)
 
 

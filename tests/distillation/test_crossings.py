@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from partswap.distillation.appearances import FINER, limbs_drawn
-from partswap.distillation.crossings import crossing, limb_before
+from partswap.distillation.crossings import crossing, nothing_but
 from partswap.parts import Parts
 from partswap.training.data import PhotoSet
 from partswap.training.puppets import Limb
@@ -92,6 +92,6 @@ def test_a_speck_is_no_crossing() -> None:
 def test_shares_of_the_limb_stay_and_what_has_none_is_left_open() -> None:
     given = np.array([[0.6, 0.6, 1.0], [0.3, 0.3, 0.0], [0.1, 0.1, 0.0]], np.float32)[:, None]
     own, where = np.array([False, True, True]), np.array([[True, False, True]])
-    found = limb_before(given, own, where)[:, 0]
+    found = nothing_but(given, own, where)[:, 0]
     np.testing.assert_allclose(found, [[0, 0.6, 0], [0.75, 0.3, 0], [0.25, 0.1, 0]], atol=1e-6)
     assert given[0, 0, 0] == np.float32(0.6)

@@ -67,7 +67,7 @@ def test_some_plain_views_are_portraits() -> None:
     near = round(PLAIN_PORTRAITS * 40)
     assert (step[near:] > 0.75).all()  # photos as they come, at a zoom of at most 1.25
     assert (step[:near] < 0.7).all()
-    assert near == 8
+    assert near == 5
     tops = grid[:near, :, :, 1].amin((1, 2))
     assert (tops < -0.8).all()  # the subject's top is within the view
     assert (tops > -0.8 - 0.6).all()

@@ -1,0 +1,78 @@
+"""A limb is no island in the midst of a leg."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from partswap.distillation.appearances import FINER, limbs_drawn
+from partswap.distillation.islands import islands
+from partswap.parts import Parts
+from partswap.training.data import PhotoSet
+from partswap.training.puppets import Limb
+
+H, W = 40, 24
+HAND, LEG, CHEST = 0, 1, 2
+OWN, AROUND = (np.arange(3) == kind for kind in (HAND, LEG))
+
+
+def body() -> np.ndarray:
+    """A chest above a leg, (3, H, W); nine in ten sure."""
+    given = np.full((3, H, W), 0.05, np.float32)
+    given[CHEST, :20] = given[LEG, 20:] = 0.9
+    return given
+
+
+def with_hand(rows: slice, columns: slice) -> np.ndarray:
+    given = body()
+    given[:, rows, columns] = np.array([0.6, 0.3, 0.1], np.float32).reshape(3, 1, 1)
+    return given
+
+
+def found(given: np.ndarray, on: np.ndarray | None = None) -> np.ndarray:
+    return islands(given, OWN, AROUND, np.ones((H, W), bool) if on is None else on)
+
+
+def test_a_hand_in_the_midst_of_a_leg_is_none() -> None:
+    knee = (slice(28, 32), slice(8, 12))
+    expected = np.zeros((H, W), bool)
+    expected[knee] = True
+    assert (found(with_hand(*knee)) == expected).all()
+    corner = (slice(36, 40), slice(20, 24))
+    assert found(with_hand(*corner))[corner].all(), "also where the photo ends"
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "why"),
+    [
+        (slice(18, 26), slice(8, 12), "it reaches up to the chest"),
+        (slice(6, 10), slice(8, 12), "it lies before the chest"),
+        (slice(16, 20), slice(8, 12), "half of its border is chest"),
+    ],
+)
+def test_a_hand_elsewhere_stays(rows: slice, columns: slice, why: str) -> None:
+    assert not found(with_hand(rows, columns)).any(), why
+
+
+def test_background_and_what_is_left_open_are_no_border() -> None:
+    given = with_hand(slice(28, 32), slice(0, 24))
+    on = np.ones((H, W), bool)
+    given[:, 24:28] = 0  # open above
+    assert found(given)[28:32].all()
+    on[32:] = False
+    assert not found(given, on).any(), "nothing is known around it"
+
+
+def test_it_becomes_what_it_lies_in() -> None:
+    parts = Parts.default(3).renamed({1: "hand", 2: "leg", 3: "chest"})
+    targets = torch.from_numpy((with_hand(slice(28, 32), slice(8, 12)) * 255).round().astype(np.uint8))[None]
+    image = torch.full((1, 3, 4 * H, 4 * W), 120, dtype=torch.uint8)
+    masks = torch.full((1, 1, 4 * H, 4 * W), 255, dtype=torch.uint8)
+    photos = PhotoSet(image, masks, torch.ones_like(masks), torch.arange(1), [""], [])
+    there = (0, slice(None), slice(29 * FINER, 31 * FINER), slice(9 * FINER, 11 * FINER))
+    before = limbs_drawn(targets, photos, parts, (Limb((1,), 0.0),))[there]
+    assert (before.argmax(0) == HAND).all()
+    after = limbs_drawn(targets, photos, parts, (Limb((1,), 0.0, never=(2,)),))[there]
+    assert (after[LEG] > 250).all()
+    assert (after[[HAND, CHEST]] == 0).all()

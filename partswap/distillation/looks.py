@@ -25,10 +25,6 @@ BENT = 0.75
 
 PORTRAITS = 0.35
 """Of the close views, the share that looks at a subject's upper end as a portrait does."""
-PLAIN_CLOSE = replace(PLAIN, zoom=(1.6, 4.6))
-PLAIN_PORTRAITS = 0.12
-"""Of the plain views, the share that are portraits, zoomed as PLAIN_CLOSE: without them, sleeves in the
-colour of their jacket, which whole bodies show to be arms, become chest again in portraits."""
 
 EASY_UNTIL = 0.25
 """Share of a round after which views are as hard as they get; before it they grow away from the plain
@@ -79,12 +75,12 @@ def upright_axis(masks: Tensor) -> Tensor:
     return torch.stack([(on.sum(1) * xs).sum(1) / mass, top, bottom], 1)
 
 
-def _somewhere_on(axis: Tensor, grid: Tensor, portraits: float, g: torch.Generator) -> Tensor:
+def _somewhere_on(axis: Tensor, grid: Tensor, g: torch.Generator) -> Tensor:
     """Where close views look: near the subject's axis at a random height, so that heads and feet are
-    seen from near as often as the middle; some look as portraits do, with the top just inside the frame.
+    seen from near as often as the middle; a third looks as portraits do, with the top just inside the frame.
 
     Args:
-        axis: (n, 3); grid: (n, H, W, 2), of views about the frame's centre; portraits: their share.
+        axis: (n, 3); grid: (n, H, W, 2), of views about the frame's centre.
 
     Returns:
         (n, 2), x and y in [-1, 1].
@@ -94,7 +90,7 @@ def _somewhere_on(axis: Tensor, grid: Tensor, portraits: float, g: torch.Generat
     x = x + uniform((n,), -0.15, 0.15, g)
     y = top + (bottom - top) * uniform((n,), 0.0, 1.0, g)
     half = (grid[:, -1, :, 1].mean(1) - grid[:, 0, :, 1].mean(1)).abs() / 2
-    portrait = torch.rand(n, generator=g, device=g.device) < portraits
+    portrait = torch.rand(n, generator=g, device=g.device) < PORTRAITS
     return torch.stack([x, torch.where(portrait, top + half * uniform((n,), 0.6, 1.0, g), y)], 1)
 
 
@@ -125,31 +121,14 @@ def view_grids(
     if hard.any():
         grid[hard], step[hard] = _hard_grids(axis[hard], extent[hard], source, size, mirror, share, g)
     if not hard.all():
-        grid[~hard], step[~hard] = _plain_grids(axis[~hard], extent[~hard], source, size, mirror, g)
+        plain = _mirrored(PLAIN, mirror)
+        grid[~hard], step[~hard] = random_grid(int((~hard).sum()), size, plain, g, source, extent[~hard])
     return grid, step
 
 
 def _mirrored(span: WarpRange, mirror: bool) -> WarpRange:
     """``span``, without mirror images unless they share parts."""
     return span if mirror else replace(span, flip=0.0)
-
-
-def _plain_grids(
-    axis: Tensor,
-    extent: Tensor,
-    source: tuple[int, int],
-    size: tuple[int, int],
-    mirror: bool,
-    g: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    """Of :func:`view_grids`, the plain views: photos as they come, and portraits."""
-    near = round(PLAIN_PORTRAITS * len(axis))
-    grid, step = random_grid(len(axis), size, _mirrored(PLAIN, mirror), g, source, extent)
-    if near:
-        span = _mirrored(PLAIN_CLOSE, mirror)
-        close, step[:near] = random_grid(near, size, span, g, source, extent[:near])
-        grid[:near] = close + _somewhere_on(axis[:near], close, 1.0, g).view(-1, 1, 1, 2)
-    return grid, step
 
 
 def _hard_grids(
@@ -172,7 +151,7 @@ def _hard_grids(
             continue
         grid, step = random_grid(len(own), size, _mirrored(eased(span, ease), mirror), g, source, filled)
         if span is CLOSE:
-            grid = grid + _somewhere_on(own, grid, PORTRAITS, g).view(-1, 1, 1, 2)
+            grid = grid + _somewhere_on(own, grid, g).view(-1, 1, 1, 2)
         if span is TURNED:
             grid = bend_at_joints(grid, own, source, BENT, ease, g)
         grids.append(grid)

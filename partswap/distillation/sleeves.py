@@ -62,15 +62,15 @@ def _one_limb(
     posterior, both at the part map's size; of_limb: bool (K,)."""
     n = len(seen)
     limb = seen[:, of_limb].sum(1, keepdim=True)
-    colours, variances = colours_of(small, seen)
+    colours, variances = _colours(small, seen)
     # it wears what it touches most; where that has its own colour, either it has a sleeve or the part map may
     # be wrong
     touching = (seen * F.max_pool2d(limb, 2 * NEAR + 1, 1, NEAR)).sum((2, 3)).masked_fill(of_limb, 0.0)
     which = touching.argmax(1)
     row = torch.arange(n, device=seen.device)
     colour, variance, wears = (x[row, which].unsqueeze(1) for x in (colours, variances, seen))
-    bare = limb * (distance_from(small, colour, variance)[:, 0] > UNLIKE**2)
-    skin, skin_variance = colours_of(small, bare)
+    bare = limb * (_distance(small, colour, variance)[:, 0] > UNLIKE**2)
+    skin, skin_variance = _colours(small, bare)
     on = (bare.sum((1, 2, 3)) > BARE * limb.sum((1, 2, 3))) & (touching.amax(1) > 1)
     on &= torch.rand(n, generator=g, device=g.device) < DRAWN
     length = uniform((n, 1, 1, 1), *LENGTHS, g)
@@ -78,15 +78,15 @@ def _one_limb(
         F.max_pool2d(limb, 3, 1, 1) * _within(wears, length), size=photo.shape[-2:], mode="bilinear"
     )
     # what has the limb's colour rather than the body's, so that a border that the part map misses is met
-    to_skin = distance_from(photo, skin, skin_variance)[:, 0]
-    ours = (distance_from(photo, colour, variance)[:, 0] - to_skin).sigmoid() * (to_skin < UNLIKE**2)
+    to_skin = _distance(photo, skin, skin_variance)[:, 0]
+    ours = (_distance(photo, colour, variance)[:, 0] - to_skin).sigmoid() * (to_skin < UNLIKE**2)
     contrast = (variance / skin_variance)[:, 0].sqrt().clamp(*CONTRAST)
     painted = colour[:, 0] + (photo - skin[:, 0]) * contrast
     weight = (2 * paint).clamp(max=1.0) * ours * mask * on.view(-1, 1, 1, 1).float()
     return torch.lerp(photo, painted.clamp(0.0, 1.0), weight)
 
 
-def colours_of(photo: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+def _colours(photo: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Mean colours of areas, (n, k, 3, 1, 1), and variances about them, (n, k, 1, 1, 1), with SPREAD added;
     photo (n, 3, h, w), weights (n, k, h, w)."""
     total = weights.sum((2, 3)) + 1e-4
@@ -96,7 +96,7 @@ def colours_of(photo: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     return mean[..., None, None], variance[..., None, None, None]
 
 
-def distance_from(photo: Tensor, colour: Tensor, variance: Tensor) -> Tensor:
+def _distance(photo: Tensor, colour: Tensor, variance: Tensor) -> Tensor:
     """Squared distance from colours (n, k, 3, 1, 1), in standard deviations: (n, k, 1, H, W)."""
     return (photo.unsqueeze(1) - colour).square().mean(2, keepdim=True) / variance
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from partswap.discovery.step import normalise
 from partswap.distillation.looks import how_hard, upright_axis, view_grids
 from partswap.distillation.sleeves import with_sleeves
-from partswap.distillation.uniforms import in_uniform
 from partswap.training.data import PhotoSet
 from partswap.training.puppets import Limb, puppet_views
 from partswap.training.views import (
@@ -113,9 +112,7 @@ def distillation_views(
     grid, step = view_grids(axis, photos.extent(index), source, size, mirror, share, g, hard)
     both = torch.cat([photos.images[index].float() / 255, photos.masks[index].float() / 255], 1)
     own = targets[index].float() / 255
-    bare = [limb for limb in limbs if not limb.dressed]
-    both[:, :3] = with_sleeves(both[:, :3], both[:, 3:], own, bare, g)
-    both[:, :3] = in_uniform(both[:, :3], both[:, 3:], own, bare, g)
+    both[:, :3] = with_sleeves(both[:, :3], both[:, 3:], own, [limb for limb in limbs if not limb.dressed], g)
     seen = sample_antialiased(both, grid, step)
     parts = sample(own, grid)
     within = inside(grid)

@@ -21,6 +21,7 @@ from partswap.errors import ModelError
 from partswap.imaging import Frame, LoadedImage, fit, load_image
 from partswap.imaging.guided import snapped_labels
 from partswap.imaging.rle import label_runs
+from partswap.islands import without_islands
 from partswap.parts import Parts
 from partswap.turning import part_maps_in_turns
 
@@ -150,8 +151,8 @@ class Model:
     """A checkpoint that is loaded and ready to run; `partswap.load` makes one.
 
     photos: whether what it sees are photos, not the frames of a clip. Photos that the net is unsure of are
-    offered to it turned as well (`partswap.turning`), and their parts keep to their colours
-    (`partswap.appearance`).
+    offered to it turned as well (`partswap.turning`), their parts keep to their colours
+    (`partswap.appearance`), and limbs are no islands (`partswap.islands`).
     """
 
     def __init__(self, checkpoint: Checkpoint, engine: Engine, photos: bool = True) -> None:
@@ -204,6 +205,7 @@ class Model:
         ids = tuple(range(1, len(self.parts) + 1))
         if self.photos:
             part_map = drawn_to_appearance(part_map, prepared.pixels)
+            part_map = without_islands(part_map, self.checkpoint.config.limbs)
         return Segmentation(prepared.image, part_map, prepared.frame, self.parts, ids, self.source)
 
     def segment_many(self, images: Iterable[ImageSource | LoadedImage]) -> Iterator[Segmentation]:

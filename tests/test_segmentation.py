@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 import partswap
+from partswap.checkpoint.config import HangingLimb
 from partswap.errors import ImageError, UsageError
 from partswap.imaging.rle import decode_rle
 
@@ -43,6 +45,22 @@ def test_a_path_a_picture_and_an_array_are_the_same(model: partswap.Model, photo
     labels = [found.labels for found in model.segment_many(given)]
     assert all((each == labels[0]).all() for each in labels)
     assert (partswap.segment(photo, model=model.checkpoint.path).labels == labels[0]).all()
+
+
+def test_islands_of_limbs_are_mended_in_photos_and_not_in_the_frames_of_a_clip(
+    model: partswap.Model, photo: Path
+):
+    everything = HangingLimb((1,), (2, 3, 4, 5, 6))
+    config = replace(model.checkpoint.config, limbs=(everything,))
+    told = partswap.Model(replace(model.checkpoint, config=config), model.engine)
+    prepared = model.prepare(photo)
+    part_map = np.full((7, 32, 24), 0.02, np.float32)
+    part_map[2] = 0.88
+    part_map[1:3, 10:14, 10:14] = np.array([0.8, 0.1], np.float32).reshape(2, 1, 1)
+    island = (slice(11, 13), slice(11, 13))
+    assert (model.found(prepared, part_map).part_map.argmax(0)[island] == 1).all()
+    assert (told.found(prepared, part_map).part_map.argmax(0)[island] == 2).all()
+    assert (told.for_frames().found(prepared, part_map).part_map.argmax(0)[island] == 1).all()
 
 
 def test_only_leaves_the_others_out(found: partswap.Segmentation):

@@ -24,7 +24,20 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAX_SIDE = 1536
 _MAX_MULTIPLE = 256
 _STRIDE = 32  # of every encoder: partswap.nets.encoder.MULTIPLE, which cannot be had without torch
+_MAX_LIMBS = 16  # each is looked for in every photo
 _MAX_HYPER = 4096  # no width or code length of ours comes near; a claim above it only means to eat memory
+
+
+@dataclass(frozen=True)
+class HangingLimb:
+    """A limb that hangs on a body, as a person told `train --limbs`.
+
+    parts: ids of the parts that make it up. never: ids of those in whose midst no piece of it lies
+    (`partswap.islands`).
+    """
+
+    parts: tuple[int, ...]
+    never: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -34,8 +47,8 @@ class Config:
     name: short name of the model. parts: K. size: (height, width) of discovery's training pictures, pixels.
     input_long_side: the photo's longer side, in pixels, as the student sees it. multiple: the net's stride;
     both sides of its input are multiples of it. student, renderer: arguments for `partswap.nets.build`. mean,
-    std: of RGB in 0..1. training: a free record (command, seed, steps, data, versions); nothing reads it to
-    build a net.
+    std: of RGB in 0..1. limbs: which parts make up limbs, and where they never lie. training: a free record
+    (command, seed, steps, data, versions); nothing reads it to build a net.
     """
 
     name: str
@@ -47,6 +60,7 @@ class Config:
     multiple: int = 32
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    limbs: tuple[HangingLimb, ...] = ()
     training: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -66,6 +80,10 @@ class Config:
             len(self.mean) == 3 and all(_real(m) and abs(m) <= 100 for m in self.mean), "mean", self.mean
         )
         _require(len(self.std) == 3 and all(_real(s) and 1e-3 <= s <= 100 for s in self.std), "std", self.std)
+        for limb in self.limbs:
+            ids = (*limb.parts, *limb.never)
+            _require(all(_whole(part, 1, self.parts) for part in ids), "limbs", limb)
+            _require(limb.parts and limb.never and len(set(ids)) == len(ids), "limbs", limb)
         _require(isinstance(self.training, Mapping), "training", self.training)
         _check_net("student", self.student, self.parts)
         if self.renderer is not None:
@@ -84,6 +102,7 @@ class Config:
             "renderer": None if self.renderer is None else dict(self.renderer),
             "mean": list(self.mean),
             "std": list(self.std),
+            **({"limbs": [_lists(limb) for limb in self.limbs]} if self.limbs else {}),
             "training": dict(self.training),
         }
 
@@ -117,7 +136,25 @@ class Config:
         for key in ("size", "mean", "std"):
             _require(isinstance(values[key], list), key, values[key])
             values[key] = tuple(values[key])
-        return cls(**values, training=data.get("training", {}))
+        limbs = tuple(_limb(each) for each in _listed("limbs", data.get("limbs", []), _MAX_LIMBS))
+        return cls(**values, limbs=limbs, training=data.get("training", {}))
+
+
+def _lists(limb: HangingLimb) -> dict[str, list[int]]:
+    return {"parts": list(limb.parts), "never": list(limb.never)}
+
+
+def _limb(data: object) -> HangingLimb:
+    """A limb from `config.json`; that its ids are parts is looked at by :class:`Config`."""
+    _require(isinstance(data, dict), "limbs", data)
+    assert isinstance(data, dict)
+    return HangingLimb(*(tuple(_listed(f"limbs.{key}", data.get(key))) for key in ("parts", "never")))
+
+
+def _listed(key: str, value: object, most: int = MAX_PARTS) -> list[Any]:
+    _require(isinstance(value, list) and len(value) <= most, key, value)
+    assert isinstance(value, list)
+    return value
 
 
 def _check_net(key: str, net: object, parts: int) -> None:

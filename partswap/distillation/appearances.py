@@ -15,7 +15,7 @@ from torch import Tensor
 
 from partswap.appearance import likelihoods
 from partswap.distillation.crossings import crossing, nothing_but
-from partswap.distillation.islands import islands
+from partswap.islands import islands
 from partswap.parts import Parts
 from partswap.training.data import PhotoSet
 from partswap.training.puppets import Limb

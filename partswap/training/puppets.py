@@ -58,7 +58,7 @@ class Limb:
             dressed: it has no one appearance, as a leg in shorts and shoes has none, and is only moved;
             before: ids of what it may lie before, and is known by its bare colour
             (:mod:`partswap.distillation.crossings`); never: ids of what is taken for it at times, in whose
-            midst it never lies (:mod:`partswap.distillation.islands`).
+            midst it never lies (:mod:`partswap.islands`).
     """
 
     parts: tuple[int, ...]

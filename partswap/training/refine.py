@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from partswap.checkpoint.config import HangingLimb
 from partswap.checkpoint.format import Checkpoint, read_checkpoint, write_checkpoint
 from partswap.checkpoint.resolve import resolve_model
 from partswap.discovery.step import normalise
@@ -127,6 +128,12 @@ def _foreground(run: Run, student: Segmenter, batch: int = 16) -> Tensor:
     return torch.cat(found)
 
 
+def _hanging(run: Run, checkpoint: Checkpoint) -> tuple[HangingLimb, ...]:
+    """What the model is to remember of its limbs: what was said last; nothing once its parts are others."""
+    told = tuple(HangingLimb(limb.parts, limb.never) for limb in run.limbs if limb.never)
+    return told or (() if run.options.regroup else checkpoint.config.limbs)
+
+
 def _finish(
     run: Run,
     checkpoint: Checkpoint,
@@ -142,7 +149,9 @@ def _finish(
         record["teacher"] = f"{teacher.folder}={teacher.checkpoint.revision}"
     before = checkpoint.config.training
     config = dataclasses.replace(
-        checkpoint.config, training={**before, "refined": [*before.get("refined", []), record]}
+        checkpoint.config,
+        limbs=_hanging(run, checkpoint),
+        training={**before, "refined": [*before.get("refined", []), record]},
     )
     tensors = {
         **module_tensors(student, "student"),

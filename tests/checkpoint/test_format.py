@@ -7,6 +7,7 @@ import os
 import pickle
 import shutil
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from partswap.checkpoint import Config, read_checkpoint, write_checkpoint, write_parts
+from partswap.checkpoint.config import HangingLimb
 from partswap.errors import ModelError, UsageError
 from partswap.parts import Parts
 
@@ -184,6 +186,14 @@ def test_damaged_json(folder: Path, file, text):
         read_checkpoint(folder)
 
 
+def test_limbs_are_remembered_and_may_be_missing(tmp_path: Path, folder: Path):
+    limbs = (HangingLimb((1, 3), (2,)),)
+    write(tmp_path / "limbs", config=replace(CONFIG, limbs=limbs))
+    assert read_checkpoint(tmp_path / "limbs").config.limbs == limbs
+    assert "limbs" not in json.loads((folder / "config.json").read_text())
+    assert read_checkpoint(folder).config.limbs == ()
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -211,6 +221,17 @@ def test_damaged_json(folder: Path, file, text):
         ("student", {**STUDENT, "levels": [10**9]}),
         ("student", {**STUDENT, "extra": {"nested": 1}}),
         ("renderer", []),
+        ("limbs", {}),
+        ("limbs", None),
+        ("limbs", [[1], [2]]),
+        ("limbs", [{"parts": [1]}]),
+        ("limbs", [{"parts": [1], "never": []}]),
+        ("limbs", [{"parts": [1], "never": [1]}]),
+        ("limbs", [{"parts": [1], "never": [4]}]),
+        ("limbs", [{"parts": [0], "never": [2]}]),
+        ("limbs", [{"parts": [[1]], "never": [2]}]),
+        ("limbs", [{"parts": [1, 1], "never": [2]}]),
+        ("limbs", [{"parts": [1], "never": [2]}] * 17),
         ("training", []),
     ],
 )

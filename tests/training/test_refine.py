@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from partswap.checkpoint import read_checkpoint, write_parts
+from partswap.checkpoint.config import HangingLimb
 
 Words = Callable[..., list[str]]
 
@@ -80,6 +81,17 @@ def test_regrouping_needs_a_model(run_words: Words, tmp_path: Path, cli: Any) ->
     assert not (tmp_path / "run").exists()
 
 
+def test_the_model_remembers_where_limbs_never_lie(
+    finished: Path, run_words: Words, tmp_path: Path, cli: Any
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    told = refined(run_words, cli, first, finished, "--limbs", "arm=0:never=3+1")
+    assert told.config.limbs == (HangingLimb((2,), (1, 3)),)
+    assert refined(run_words, cli, second, first / "model").config.limbs == told.config.limbs
+    others = refined(run_words, cli, tmp_path / "others", first / "model", "--regroup")
+    assert others.config.limbs == (), "its parts are new ones"
+
+
 def test_moved_limbs_are_named_and_recorded(
     finished: Path, run_words: Words, tmp_path: Path, cli: Any
 ) -> None:
@@ -89,6 +101,7 @@ def test_moved_limbs_are_named_and_recorded(
     assert any(not torch.equal(plain[k], v) for k, v in after.tensors("student.").items())
     still = refined(run_words, cli, tmp_path / "still", finished, "--limbs", "arm=0").tensors("student.")
     assert any(not torch.equal(plain[k], v) for k, v in still.items()), "not moved, but one appearance"
+    assert after.config.limbs == ()
     ended = cli(*run_words(tmp_path / "bad", "--refine", finished, "--limbs", "wing"))
     assert (ended.code, "wing" in ended.err) == (2, True)
     ended = cli(*run_words(tmp_path / "bad", "--limbs", "arm"))

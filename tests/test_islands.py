@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from partswap.checkpoint.config import HangingLimb
 from partswap.distillation.appearances import FINER, limbs_drawn
-from partswap.distillation.islands import islands
+from partswap.islands import islands, without_islands
 from partswap.parts import Parts
 from partswap.training.data import PhotoSet
 from partswap.training.puppets import Limb
@@ -76,3 +77,23 @@ def test_it_becomes_what_it_lies_in() -> None:
     after = limbs_drawn(targets, photos, parts, (Limb((1,), 0.0, never=(2,)),))[there]
     assert (after[LEG] > 250).all()
     assert (after[[HAND, CHEST]] == 0).all()
+
+
+def test_segment_gives_an_island_to_what_it_lies_in() -> None:
+    knee = (slice(28, 32), slice(8, 12))
+    background = np.full((1, H, W), 0.2, np.float32)
+    part_map = np.concatenate([background, with_hand(*knee) * 0.8])
+    part_map[0, :, :2] = 0.9
+    part_map[1:, :, :2] *= 0.125
+    before = part_map.copy()
+    found = without_islands(part_map, [HangingLimb((1,), (2,))])
+    assert (part_map == before).all(), "in place"
+    assert found.dtype == np.float32
+    assert (found[0] == part_map[0]).all()
+    np.testing.assert_allclose(found.sum(axis=0), 1, atol=1e-6)
+    np.testing.assert_allclose(found[(2, *knee)], 0.8, atol=1e-6)
+    elsewhere = np.ones((H, W), bool)
+    elsewhere[knee] = False
+    assert (found[:, elsewhere] == part_map[:, elsewhere]).all()
+    assert without_islands(part_map, []) is part_map
+    assert without_islands(part_map, [HangingLimb((1,), (3,))]) is part_map, "a leg is not what was told"

@@ -31,42 +31,47 @@ def without_islands(part_map: np.ndarray, limbs: Sequence[HangingLimb]) -> np.nd
     """
     ids = np.arange(1, len(part_map))
     for limb in limbs:
-        around = np.isin(ids, limb.never)
-        on = part_map[0] < 0.5
-        parts = part_map[1:]
-        given = parts / np.maximum(parts.sum(axis=0), 1e-6)
-        where = islands(given, np.isin(ids, limb.parts), around, on)
+        own, around = np.isin(ids, limb.parts), np.isin(ids, limb.never)
+        parts, on = part_map[1:], part_map[0] < 0.5
+        as_limb, outside, rest = (_largest(parts, which) for which in (own, around, ~(own | around)))
+        where = islands(
+            on & (as_limb > outside) & (as_limb > rest), on & (outside >= as_limb) & (outside >= rest), on
+        )
         if where.any():
-            shares = parts[:, where] * around[:, None] + 1e-6 * around[:, None]
+            shares = (parts[:, where] + 1e-6) * around[:, None]
             part_map = part_map.copy()
             part_map[1:, where] = shares * ((1 - part_map[0, where]) / shares.sum(axis=0))
     return part_map
 
 
-def islands(given: np.ndarray, own: np.ndarray, around: np.ndarray, on: np.ndarray) -> np.ndarray:
-    """Pieces of a limb that lie in the midst of what it never is a piece of, bool (h, w).
+def islands(limb: np.ndarray, around: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Pieces of a limb that lie in the midst of what it is no piece of, bool (h, w).
 
     Args:
-        given: float32 (K, h, w), posterior, all zero where it is left open; own: bool (K,), the limb's parts;
-            around: bool (K,), what it is no piece of; on: bool (h, w), foreground.
+        limb, around: bool (h, w), where the limb is, and what it is no piece of; known: bool (h, w), where it
+            is known what is: elsewhere is no border.
     """
     cv2 = opencv()
-    best = given.argmax(axis=0)
-    known = on & (given.sum(axis=0) > 0.5)
-    outside = known & around[best]
-    limb = (known & own[best]).astype(np.uint8)
-    number, pieces, stats, _ = cv2.connectedComponentsWithStats(limb, connectivity=4)
+    number, pieces, stats, _ = cv2.connectedComponentsWithStats(limb.astype(np.uint8), connectivity=4)
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    found = np.zeros_like(on)
+    found = np.zeros_like(limb)
     for piece in range(1, number):
         x, y, width, height = stats[piece, :4]
         box = (_wider(y, height), _wider(x, width))
         here = pieces[box] == piece
         reach = cv2.dilate(here.astype(np.uint8), cross, iterations=BORDER) > 0
         border = reach & known[box] & ~here
-        if border.any() and outside[box][border].mean() >= AROUND:
+        if border.any() and around[box][border].mean() >= AROUND:
             found[box] |= here
     return found
+
+
+def _largest(parts: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """Over some of the parts float32 (K, h, w), plane by plane: ten times as fast as an arg max of all."""
+    largest = np.zeros(parts.shape[1:], np.float32)
+    for part in np.flatnonzero(which):
+        np.maximum(largest, parts[part], out=largest)
+    return largest
 
 
 def _wider(start: int, length: int) -> slice:

@@ -89,7 +89,9 @@ def limbs_drawn(
                     found = nothing_but(found, own, crossing(found, bare, own, behind, on))
                 if limb.never:
                     around = np.isin(ids, limb.never)
-                    found = nothing_but(found, around, islands(found, own, around, on))
+                    best, known = found.argmax(axis=0), on & (found.sum(axis=0) > 0.5)
+                    where = islands(known & own[best], known & around[best], known)
+                    found = nothing_but(found, around, where)
             drawn[i] = (torch.from_numpy(found).to(given) * 255).round().to(torch.uint8)
         if report is not None and (i + 1) % 32 == 0:
             report(i + 1, len(targets))

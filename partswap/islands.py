@@ -8,6 +8,7 @@ training (`train --limbs`); the model remembers it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,9 +16,33 @@ from partswap.checkpoint.config import HangingLimb
 from partswap.imaging.opencv import opencv
 
 AROUND = 0.8
-"""Least share of the border within the body, at which a limb's piece lies in the midst of something."""
+"""Least share of its border within the body, at which a limb's piece lies in the midst of something."""
+WITHIN = 1 / 3
+"""Least share of its border that is within the body: what only touches a leg, such as a hand that hangs
+beside it, is no island in it."""
 BORDER = 2
 """Width of that border, pixels of the part map."""
+MANY = 1000
+"""With more pieces than this a limb is noise, and no islands are looked for."""
+
+
+@dataclass(frozen=True)
+class Island:
+    """A piece of a limb in the midst of something.
+
+    box: rows and columns of the part map. piece, border: bool, of the box's shape, the piece and what is
+    known of its border.
+    """
+
+    box: tuple[slice, slice]
+    piece: np.ndarray
+    border: np.ndarray
+
+    def lies_in(self, parts: np.ndarray, around: np.ndarray) -> np.ndarray:
+        """Which of the parts ``around``, bool (K,), it lies in, by part maps float (K, h, w): bool (K,)."""
+        ids = np.flatnonzero(around)
+        planes = np.stack([parts[part][self.box][self.border] for part in ids])
+        return np.isin(np.arange(len(around)), ids[np.unique(planes.argmax(axis=0))])
 
 
 def without_islands(part_map: np.ndarray, limbs: Sequence[HangingLimb]) -> np.ndarray:
@@ -34,18 +59,21 @@ def without_islands(part_map: np.ndarray, limbs: Sequence[HangingLimb]) -> np.nd
         own, around = np.isin(ids, limb.parts), np.isin(ids, limb.never)
         parts, on = part_map[1:], part_map[0] < 0.5
         as_limb, outside, rest = (_largest(parts, which) for which in (own, around, ~(own | around)))
-        where = islands(
+        found = islands(
             on & (as_limb > outside) & (as_limb > rest), on & (outside >= as_limb) & (outside >= rest), on
         )
-        if where.any():
-            shares = (parts[:, where] + 1e-6) * around[:, None]
+        if found:
             part_map = part_map.copy()
-            part_map[1:, where] = shares * ((1 - part_map[0, where]) / shares.sum(axis=0))
+        for island in found:
+            rows, columns = island.box
+            there = part_map[:, rows, columns]
+            shares = (there[1:, island.piece] + 1e-6) * island.lies_in(parts, around)[:, None]
+            there[1:, island.piece] = shares * ((1 - there[0, island.piece]) / shares.sum(axis=0))
     return part_map
 
 
-def islands(limb: np.ndarray, around: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Pieces of a limb that lie in the midst of what it is no piece of, bool (h, w).
+def islands(limb: np.ndarray, around: np.ndarray, known: np.ndarray) -> list[Island]:
+    """Pieces of a limb that lie in the midst of what it is no piece of.
 
     Args:
         limb, around: bool (h, w), where the limb is, and what it is no piece of; known: bool (h, w), where it
@@ -54,15 +82,16 @@ def islands(limb: np.ndarray, around: np.ndarray, known: np.ndarray) -> np.ndarr
     cv2 = opencv()
     number, pieces, stats, _ = cv2.connectedComponentsWithStats(limb.astype(np.uint8), connectivity=4)
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    found = np.zeros_like(limb)
-    for piece in range(1, number):
+    found = []
+    for piece in range(1, number if number <= MANY else 0):
         x, y, width, height = stats[piece, :4]
         box = (_wider(y, height), _wider(x, width))
         here = pieces[box] == piece
-        reach = cv2.dilate(here.astype(np.uint8), cross, iterations=BORDER) > 0
-        border = reach & known[box] & ~here
-        if border.any() and around[box][border].mean() >= AROUND:
-            found[box] |= here
+        ring = (cv2.dilate(here.astype(np.uint8), cross, iterations=BORDER) > 0) & ~here
+        border = ring & known[box]
+        inside = border.any() and border.sum() >= WITHIN * ring.sum()
+        if inside and around[box][border].mean() >= AROUND:
+            found.append(Island(box, here, border))
     return found
 
 

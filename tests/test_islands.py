@@ -33,7 +33,10 @@ def with_hand(rows: slice, columns: slice) -> np.ndarray:
 def found(given: np.ndarray, on: np.ndarray | None = None) -> np.ndarray:
     known = (given.sum(axis=0) > 0.5) & (True if on is None else on)
     best = given.argmax(axis=0)
-    return islands(known & (best == HAND), known & (best == LEG), known)
+    where = np.zeros((H, W), bool)
+    for island in islands(known & (best == HAND), known & (best == LEG), known):
+        where[island.box] |= island.piece
+    return where
 
 
 def test_a_hand_in_the_midst_of_a_leg_is_none() -> None:
@@ -98,3 +101,26 @@ def test_segment_gives_an_island_to_what_it_lies_in() -> None:
     assert (found[:, elsewhere] == part_map[:, elsewhere]).all()
     assert without_islands(part_map, []) is part_map
     assert without_islands(part_map, [HangingLimb((1,), (3,))]) is part_map, "a leg is not what was told"
+
+
+def test_what_only_touches_a_leg_stays() -> None:
+    part_map = np.full((4, H, W), 0.02, np.float32)
+    part_map[0] = 0.94
+    part_map[:, 20:, 12:] = np.array([0.04, 0.02, 0.92, 0.02], np.float32).reshape(4, 1, 1)
+    part_map[:, 8:24, 6:12] = np.array([0.04, 0.92, 0.02, 0.02], np.float32).reshape(4, 1, 1)
+    assert without_islands(part_map, [HangingLimb((1,), (2,))]) is part_map, "a hand that hangs beside it"
+
+
+def test_an_island_becomes_what_surrounds_it_and_not_another_of_these() -> None:
+    given = with_hand(slice(28, 32), slice(8, 12))
+    given[:, 28:32, 8:12] = np.array([0.85, 0.06, 0.09], np.float32).reshape(3, 1, 1)
+    part_map = np.concatenate([np.zeros((1, H, W), np.float32), given])
+    found = without_islands(part_map, [HangingLimb((1,), (2, 3))])
+    assert (found[1:, 28:32, 8:12].argmax(axis=0) == LEG).all()
+
+
+def test_noise_is_left_alone() -> None:
+    part_map = np.full((4, 96, 96), 0.1, np.float32)
+    part_map[2] = 0.5
+    part_map[1, ::2, ::2] = 0.9
+    assert without_islands(part_map, [HangingLimb((1,), (2,))]) is part_map

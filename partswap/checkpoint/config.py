@@ -11,10 +11,13 @@ from typing import Any
 from partswap.errors import ModelError
 from partswap.parts import MAX_PARTS
 
-__all__ = ["FORMAT", "Config"]
+__all__ = ["FORMAT", "MAX_LIMBS", "Config", "HangingLimb"]
 
 FORMAT = 1
 """The one format version so far; it rises when an older partswap could not read what a newer one writes."""
+
+MAX_LIMBS = 16
+"""Each is looked for in every photo."""
 
 # A plain timm name: no `hf-hub:` or `local-dir:` prefix and no path can reach timm's loaders from a
 # checkpoint.
@@ -24,7 +27,6 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAX_SIDE = 1536
 _MAX_MULTIPLE = 256
 _STRIDE = 32  # of every encoder: partswap.nets.encoder.MULTIPLE, which cannot be had without torch
-_MAX_LIMBS = 16  # each is looked for in every photo
 _MAX_HYPER = 4096  # no width or code length of ours comes near; a claim above it only means to eat memory
 
 
@@ -80,6 +82,7 @@ class Config:
             len(self.mean) == 3 and all(_real(m) and abs(m) <= 100 for m in self.mean), "mean", self.mean
         )
         _require(len(self.std) == 3 and all(_real(s) and 1e-3 <= s <= 100 for s in self.std), "std", self.std)
+        _require(len(self.limbs) <= MAX_LIMBS, "limbs", self.limbs)
         for limb in self.limbs:
             ids = (*limb.parts, *limb.never)
             _require(all(_whole(part, 1, self.parts) for part in ids), "limbs", limb)
@@ -136,7 +139,7 @@ class Config:
         for key in ("size", "mean", "std"):
             _require(isinstance(values[key], list), key, values[key])
             values[key] = tuple(values[key])
-        limbs = tuple(_limb(each) for each in _listed("limbs", data.get("limbs", []), _MAX_LIMBS))
+        limbs = tuple(_limb(each) for each in _listed("limbs", data.get("limbs", [])))
         return cls(**values, limbs=limbs, training=data.get("training", {}))
 
 
@@ -151,8 +154,8 @@ def _limb(data: object) -> HangingLimb:
     return HangingLimb(*(tuple(_listed(f"limbs.{key}", data.get(key))) for key in ("parts", "never")))
 
 
-def _listed(key: str, value: object, most: int = MAX_PARTS) -> list[Any]:
-    _require(isinstance(value, list) and len(value) <= most, key, value)
+def _listed(key: str, value: object) -> list[Any]:
+    _require(isinstance(value, list) and len(value) <= MAX_PARTS, key, value)
     assert isinstance(value, list)
     return value
 

@@ -90,8 +90,10 @@ def limbs_drawn(
                 if limb.never:
                     around = np.isin(ids, limb.never)
                     best, known = found.argmax(axis=0), on & (found.sum(axis=0) > 0.5)
-                    where = islands(known & own[best], known & around[best], known)
-                    found = nothing_but(found, around, where)
+                    for island in islands(known & own[best], known & around[best], known):
+                        here = (slice(None), *island.box)
+                        of = island.lies_in(found, around)
+                        found[here] = nothing_but(found[here], of, island.piece)
             drawn[i] = (torch.from_numpy(found).to(given) * 255).round().to(torch.uint8)
         if report is not None and (i + 1) % 32 == 0:
             report(i + 1, len(targets))

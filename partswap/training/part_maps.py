@@ -28,6 +28,8 @@ from partswap.training.views import step_generator
 
 OWN_VIEWS = 3
 """Over how many warped views a student's own part maps are averaged."""
+WIDE_AT_ONCE = 128
+"""So many photos are drawn into a wide frame at a time."""
 
 
 @dataclass(frozen=True)
@@ -136,8 +138,9 @@ def _seen_by(run: Run, student: Segmenter, index: Tensor, g: torch.Generator) ->
         )  # fmt: skip
 
     targets = seen_in(photos)
-    lying = wide(photos).nonzero()[:, 0]
-    if len(lying):
+    for lying in wide(photos).nonzero()[:, 0].split(WIDE_AT_ONCE):
+        if not len(lying):
+            continue  # what is empty splits into one empty piece
         some = photos.rows(lying)
         targets[lying] = from_wide_frame(seen_in(in_wide_frame(some)), some)
     run.runner.log.stage("cut photos")

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from partswap.checkpoint.config import MAX_LIMBS
 from partswap.errors import UsageError
 from partswap.parts import Parts
 from partswap.training.bends import bend, unbend
@@ -109,6 +110,8 @@ def parse_limbs(text: str, parts: Parts) -> tuple[Limb, ...]:
         if set(own) & {*before, *never}:
             raise UsageError(f"--limbs: '{word}' would lie before or in itself.")
         limbs.append(Limb(own, turn, UP in said, DRESSED in said, before, never))
+    if len(limbs) > MAX_LIMBS:
+        raise UsageError(f"--limbs: {len(limbs)} limbs are more than the {MAX_LIMBS} that a model remembers.")
     return tuple(limbs)
 
 

@@ -129,7 +129,8 @@ def _foreground(run: Run, student: Segmenter, batch: int = 16) -> Tensor:
 
 
 def _hanging(run: Run, checkpoint: Checkpoint) -> tuple[HangingLimb, ...]:
-    """What the model is to remember of its limbs: what was said last; nothing once its parts are others."""
+    """What the model is to remember of its limbs: the last that were said to be no islands; nothing once its
+    parts are others."""
     told = tuple(HangingLimb(limb.parts, limb.never) for limb in run.limbs if limb.never)
     return told or (() if run.options.regroup else checkpoint.config.limbs)
 

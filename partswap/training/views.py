@@ -95,9 +95,11 @@ def random_grid(
     stretch = (uniform((n,), -0.5, 0.5, g) * span.stretch).exp()
     angle = uniform((n,), -1, 1, g) * math.radians(span.rotate)
     mirror = 1.0 - 2.0 * (torch.rand(n, generator=g, device=g.device) < span.flip).float()
-    if extent is None:
-        extent = torch.tensor([[in_h, in_w]], device=g.device)
-    step = (extent / torch.tensor([out_h, out_w], device=g.device)).amax(1) / zoom
+    whole = max(in_h / out_h, in_w / out_w)
+    fit = torch.full_like(zoom, whole)
+    if extent is not None:
+        fit = torch.maximum(extent[:, 0] / out_h, extent[:, 1] / out_w)
+    step = fit / zoom
     cos, sin = angle.cos(), angle.sin()
     theta = torch.zeros(n, 2, 3, device=g.device)
     theta[:, 0, 0] = mirror * cos * step / stretch * (out_w / in_w)
@@ -112,7 +114,8 @@ def random_grid(
         # Cubic interpolation of a coarse lattice: a smooth free-form deformation, cheaper than a thin-plate
         # spline and alike.
         lattice = uniform((n, 2, 5, 4), -span.bend, span.bend, g)
-        lattice = lattice / zoom.clamp(min=1.0).view(-1, 1, 1, 1)
+        shown = (fit / whole).clamp(max=1.0) / zoom.clamp(min=1.0)
+        lattice = lattice * shown.view(-1, 1, 1, 1)
         grid = grid + F.interpolate(lattice, size=size, mode="bicubic", align_corners=True).permute(
             0, 2, 3, 1
         )

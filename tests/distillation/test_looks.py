@@ -53,17 +53,19 @@ def test_a_third_of_the_close_views_looks_like_portraits() -> None:
     assert 0.35 < float(portraits) < 0.46  # a third, and those of any height that look there by chance
 
 
-def plain_step(extent: tuple[int, int], size: tuple[int, int]) -> float:
-    """Pixels of photos in a frame of 96x64 per pixel of plain views, on (geometric) average."""
+def mean_step(extent: tuple[int, int], size: tuple[int, int], hard_ones: bool = False) -> float:
+    """Pixels of photos in a frame of 96x64 per pixel of plain or hard views, on (geometric) average."""
     axis = torch.tensor([[0.0, -0.8, 0.9]]).repeat(40, 1)
     extents = torch.tensor([extent]).repeat(40, 1)
-    hard = torch.zeros(40, dtype=torch.bool)
+    hard = torch.full((40,), hard_ones)
     _, step = view_grids(axis, extents, (96, 64), size, True, 1.0, seeded(), hard)
     return float(step.log().mean().exp())
 
 
 def test_a_wide_photo_fills_a_wide_view() -> None:
-    assert plain_step((43, 64), (64, 96)) == pytest.approx(2 / 3, rel=0.1)
-    assert plain_step((43, 64), (96, 64)) == pytest.approx(1.0, rel=0.1)
-    assert plain_step((96, 64), (64, 96)) == pytest.approx(1.5, rel=0.1)
-    assert plain_step((96, 40), (96, 40)) == pytest.approx(1.0, rel=0.1), "narrow photos fill narrow views"
+    assert mean_step((43, 64), (64, 96)) == pytest.approx(2 / 3, rel=0.1)
+    assert mean_step((43, 64), (96, 64)) == pytest.approx(1.0, rel=0.1)
+    assert mean_step((96, 64), (64, 96)) == pytest.approx(1.5, rel=0.1)
+    assert mean_step((96, 40), (96, 40)) == pytest.approx(1.0, rel=0.1), "narrow photos fill narrow views"
+    whole, filled = (mean_step(extent, (64, 96), hard_ones=True) for extent in ((96, 64), (43, 64)))
+    assert filled == pytest.approx(whole * 2 / 3 / 1.5, rel=0.02), "the same draws, of hard views"

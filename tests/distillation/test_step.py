@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from partswap.distillation import step
+from partswap.distillation.looks import view_grids
 from partswap.distillation.step import (
     OVERLAP_UNTIL,
     add_detail,
@@ -80,6 +84,24 @@ def test_plain_views_show_photos_nearly_as_they_come(photos: PhotoSet, targets: 
     turning = (Limb((1,), 180.0),)
     puppets, others = slice(0, 8, 2), slice(1, 8, 2)
     assert overlap(True, turning, others) > 0.6 > 0.4 > overlap(True, turning, puppets)
+
+
+def test_views_fit_what_the_photos_fill(
+    photos: PhotoSet, targets: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+
+    def grids(axis: torch.Tensor, extent: torch.Tensor, *more: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        told.append(extent)
+        return view_grids(axis, extent, *more)
+
+    monkeypatch.setattr(step, "view_grids", grids)
+    inside = photos.inside.clone()
+    inside[3, :, :10] = inside[3, :, -6:] = 0
+    letterboxed = replace(photos, inside=inside)
+    distillation_views(letterboxed, targets, torch.tensor([3, 0]), (64, 64), True, 0.5, seeded())
+    h, w = inside.shape[-2:]
+    assert told[0].tolist() == [[h - 16, w], [h, w]]
 
 
 def test_the_same_generator_draws_the_same_views(photos: PhotoSet, targets: torch.Tensor) -> None:

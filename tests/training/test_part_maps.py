@@ -72,6 +72,43 @@ def test_photos_of_a_folder_learn_from_the_teacher(monkeypatch: pytest.MonkeyPat
     assert (alone[:, :, 3:8, 8].argmax(1) == CHEST).all()
 
 
+def test_wide_photos_are_seen_in_a_wide_frame_too() -> None:
+    shapes = set()
+
+    class Looks(Says):
+        def forward(self, x: Tensor) -> Tensor:
+            shapes.add((x.shape[-2] > x.shape[-1], len(x)))
+            return super().forward(x)
+
+    photos = two_folders()
+    own_part_maps(run(photos), Looks(CHEST), PARTS, ())
+    assert all(upright for upright, _ in shapes)
+    photos.inside[6:, :, :30] = photos.inside[6:, :, -30:] = 0
+    photos.masks = photos.masks * photos.inside  # type: ignore[operator]
+    found = own_part_maps(run(photos), Looks(CHEST), PARTS, ())
+    assert (False, 2) in shapes
+    assert found.shape == (8, 2, H // 4, W // 4)
+    assert (found[6:, CHEST, 10:14, 8] > 200).all()
+
+
+def test_limbs_are_no_islands_in_the_model_s_own_part_maps_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(part_maps, "load_student", lambda _: Says(CHEST))
+    told = []
+
+    def drawn(
+        targets: Tensor, photos: PhotoSet, parts: Parts, limbs: tuple[Limb, ...], report: Any
+    ) -> Tensor:
+        told.append((len(targets), limbs))
+        return targets
+
+    monkeypatch.setattr(part_maps, "limbs_drawn", drawn)
+    monkeypatch.setattr(part_maps, "FINER", 1)
+    teacher = Teacher("street", SimpleNamespace())  # type: ignore[arg-type]
+    limbs = (Limb((2,), 0.0, before=(1,), never=(1,)),)
+    own_part_maps(run(two_folders()), Says(CHEST), PARTS, limbs, teacher)
+    assert told == [(4, limbs), (4, (Limb((2,), 0.0),))]
+
+
 def test_arms_before_the_body_are_looked_for_in_the_model_s_own_part_maps_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

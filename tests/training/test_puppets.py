@@ -184,6 +184,9 @@ def test_limbs_are_named_as_parts_are() -> None:
     assert parse_limbs("arm:never=1+3:before=1", parts) == (Limb((2, 4), 120.0, before=(1,), never=(1, 3)),)
     assert parse_limbs("", parts) == ()
     behind = ("arm:before=arm", "arm:before=", "arm:before", "arm:before=1:before=3", "arm:dressed:before=1")
+    assert len(parse_limbs(",".join(["arm"] * 16), parts)) == 16
+    with pytest.raises(UsageError, match="17 limbs"):
+        parse_limbs(",".join(["arm"] * 17), parts)
     midst = ("arm:never=arm", "arm:never=", "arm:never=1:never=3", "arm:dressed:never=1")
     bad = ("arm:dressed=60", "arm=0:dressed", "arm=60:down", *behind, *midst)
     for wrong in (*bad, "arm=-1", "arm=200", "arm=far", "wing", "=90", ":up", "=90:up"):

@@ -17,7 +17,7 @@ from torch import Tensor
 from partswap.discovery.step import normalise
 from partswap.distillation.targets import STRIDE, confidence, doubtful, ends_below
 from partswap.training.data import PhotoSet
-from partswap.training.views import sample, sample_antialiased
+from partswap.training.views import grid_at, sample, sample_antialiased
 
 LEVELS = (0.25, 0.35, 0.45, 0.55, 0.65, 0.8)
 """Where a whole body is cut for its lower half, as shares of its height."""
@@ -204,20 +204,12 @@ def _with_lower_half(
     below = (y > (ends.y + 1).view(n, 1)).float().view(n, 1, size[0], 1)
     xd = start.middle.view(n, 1) + (x - ends.middle.view(n, 1)) / scale.view(n, 1)
     yd = start.y.view(n, 1) + (y - (ends.y + 1).view(n, 1)) / scale.view(n, 1)
-    upper = sample_antialiased(photos.images[index].float() / 255, _grid(x, y, (h, w)), step)
-    lower = sample_antialiased(photos.images[donor].float() / 255, _grid(xd, yd, (h, w)), step / scale)
+    upper = sample_antialiased(photos.images[index].float() / 255, grid_at(x, y, (h, w)), step)
+    lower = sample_antialiased(photos.images[donor].float() / 255, grid_at(xd, yd, (h, w)), step / scale)
     posterior = predict(normalise(torch.lerp(upper, lower, below)))
     # Back: where each pixel of the part map, in the photo, is in the picture.
     rows = (torch.arange(h // STRIDE, device=on.device) + 0.5) * STRIDE
     columns = (torch.arange(w // STRIDE, device=on.device) + 0.5) * STRIDE
     px = (columns.view(1, -1) - centre.view(n, 1)) / step.view(n, 1) + size[1] / 2
     py = (rows.view(1, -1) - first.view(n, 1)) / step.view(n, 1)
-    return sample(posterior, _grid(px, py, size))
-
-
-def _grid(x: Tensor, y: Tensor, size: tuple[int, int]) -> Tensor:
-    """Sampling grid (n, H, W, 2) from columns x (n, W) and rows y (n, H), pixels of a picture of ``size``."""
-    n, height, width = len(x), y.shape[1], x.shape[1]
-    gx = (2 * x / size[1] - 1).view(n, 1, width).expand(n, height, width)
-    gy = (2 * y / size[0] - 1).view(n, height, 1).expand(n, height, width)
-    return torch.stack([gx, gy], -1)
+    return sample(posterior, grid_at(px, py, size))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from partswap.training.data import PhotoSet
-from partswap.training.views import sample
+from partswap.training.views import grid_at, sample
 
 LARGER = 1.1
 """A photo is wide if the other way up of its frame shows it larger than this."""
@@ -56,8 +56,7 @@ def _grid(
     """Where each pixel of a frame (H, W) looks in a source (h, w) of the same middle, (n, *size, 2), ``step``
     pixels of the source per pixel of the frame; size: if the frame is sampled more coarsely."""
     height, width = size or frame
-    ys = (torch.arange(height, device=step.device) + 0.5) * 2 / height - 1
-    xs = (torch.arange(width, device=step.device) + 0.5) * 2 / width - 1
-    gx = xs.view(1, 1, width) * (step * frame[1] / source[1]).view(-1, 1, 1)
-    gy = ys.view(1, height, 1) * (step * frame[0] / source[0]).view(-1, 1, 1)
-    return torch.stack([gx.expand(-1, height, width), gy.expand(-1, height, width)], -1)
+    rows = (torch.arange(height, device=step.device) + 0.5) / height - 0.5
+    columns = (torch.arange(width, device=step.device) + 0.5) / width - 0.5
+    step = step.view(-1, 1)
+    return grid_at(columns * frame[1] * step + source[1] / 2, rows * frame[0] * step + source[0] / 2, source)

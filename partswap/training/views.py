@@ -142,6 +142,14 @@ def sample_antialiased(x: Tensor, grid: Tensor, step: Tensor, padding: str = "bo
     return out
 
 
+def grid_at(x: Tensor, y: Tensor, size: tuple[int, int]) -> Tensor:
+    """Sampling grid (n, H, W, 2) from columns x (n, W) and rows y (n, H), pixels of a picture of ``size``."""
+    n, height, width = len(x), y.shape[1], x.shape[1]
+    gx = (2 * x / size[1] - 1).view(n, 1, width).expand(n, height, width)
+    gy = (2 * y / size[0] - 1).view(n, height, 1).expand(n, height, width)
+    return torch.stack([gx, gy], -1)
+
+
 def resize_grid(grid: Tensor, size: tuple[int, int]) -> Tensor:
     """The same warp at another resolution: (B, H, W, 2) -> (B, h, w, 2)."""
     small = F.interpolate(grid.permute(0, 3, 1, 2), size=size, mode="bilinear", align_corners=False)

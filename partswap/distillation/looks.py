@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from partswap.training.bends import bend_at_joints
+from partswap.training.bends import bend_at_joints, foreshorten
 from partswap.training.views import WarpRange, random_grid, uniform
 
 CLOSE = WarpRange(zoom=(1.6, 5.0), rotate=20.0, shift=0.04, bend=0.06, stretch=0.25, flip=0.5)
@@ -22,6 +22,8 @@ SHARES = (0.32, 0.3, 0.12)
 """Of a batch, the shares of close, near and far views; the rest is turned."""
 BENT = 0.75
 """Of the turned views, the share that is bent at hip and knee as well."""
+SHORTENED = 0.35
+"""Of the other hard views, the share that is foreshortened."""
 
 PORTRAITS = 0.35
 """Of the close views, the share that looks at a subject's upper end as a portrait does."""
@@ -154,6 +156,8 @@ def _hard_grids(
             grid = grid + _somewhere_on(own, grid, g).view(-1, 1, 1, 2)
         if span is TURNED:
             grid = bend_at_joints(grid, own, source, BENT, ease, g)
+        else:
+            grid = foreshorten(grid, own, SHORTENED, ease, g)
         grids.append(grid)
         steps.append(step)
     return torch.cat(grids), torch.cat(steps)

@@ -1,7 +1,8 @@
 """Bends at joints: a photo of somebody upright becomes one of somebody who sits, kneels or leans.
 
 Street photos show people who stand. What a student learns of their parts has to hold for bent bodies too; a
-rotation of the whole frame does not teach that, and a free-form warp bends by a few degrees only.
+rotation of the whole frame does not teach that, and a free-form warp bends by a few degrees only. Seen from
+the side they turn at a joint, seen from the front they are foreshortened.
 """
 
 from __future__ import annotations
@@ -20,6 +21,15 @@ HIP_DEGREES = 110.0
 KNEE_DEGREES = 120.0
 SOFTNESS = (0.08, 0.3)
 """Over which length a joint bends, in heights of the box."""
+THIGHS = ((0.42, 0.56), (0.64, 0.8))
+TRUNK = ((0.12, 0.2), (0.4, 0.54))
+"""From and to which heights of the box a body that comes towards the camera is foreshortened."""
+SIT = 0.65
+"""Of the foreshortened, the share of thighs, as of who sits or squats; the others lean forward."""
+SHORTER = (0.1, 0.75)
+"""Of the length that is lost."""
+NEARER = 0.35
+"""How much wider the middle looks, at most: what comes towards the camera is nearer."""
 
 
 def unbend(points: Tensor, joint: Tensor, angle: Tensor, length: Tensor) -> Tensor:
@@ -92,3 +102,34 @@ def bend_at_joints(
         # The hip first: what it unbends is a subject whose knee is still bent, on the upright axis.
         points = unbend(points, at, turn * on * math.radians(degrees), length)
     return points / scale
+
+
+def foreshorten(grid: Tensor, axis: Tensor, share: float, ease: float, g: torch.Generator) -> Tensor:
+    """Sampling grids that look at the subject with its thighs or its trunk towards the camera.
+
+    A band of the body loses a part of its length and looks wider in its middle; what lies above and below it
+    closes up.
+
+    Args:
+        grid: (B, H, W, 2), in [-1, 1] of a source; axis: (B, 3), x, top and bottom of the subject in the
+            same; share: of the views that are foreshortened; ease: of what they lose at most.
+
+    Returns:
+        (B, H, W, 2).
+    """
+    b = len(grid)
+    x, top, bottom = axis.unbind(1)
+    height = (bottom - top).clamp(min=0.1)
+    sits = torch.rand(b, generator=g, device=g.device) < SIT
+    start, end = (
+        top + height * torch.where(sits, uniform((b,), *thigh, g), uniform((b,), *trunk, g))
+        for thigh, trunk in zip(THIGHS, TRUNK, strict=True)
+    )
+    on = (torch.rand(b, generator=g, device=g.device) < share).float() * ease
+    lost = on * uniform((b,), *SHORTER, g)
+    start, span, lost, x = (each.view(-1, 1, 1) for each in (start, end - start, lost, x))
+    gone = span * lost
+    y = grid[..., 1] - gone / 2
+    within = ((y - start) / (span - gone)).clamp(0.0, 1.0)
+    wider = 1 + NEARER * lost * (math.pi * within).sin()
+    return torch.stack([x + (grid[..., 0] - x) / wider, y + within * gone], -1)

@@ -1,4 +1,4 @@
-"""Bends at joints: an arc with straight legs, lengths kept."""
+"""Bends at joints: an arc with straight legs, lengths kept; a body towards the camera: a shorter band."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from partswap.training.bends import bend_at_joints, unbend
+from partswap.training import bends
+from partswap.training.bends import bend_at_joints, foreshorten, unbend
 
 
 def one(x: float, y: float) -> torch.Tensor:
@@ -76,3 +77,42 @@ def test_only_the_chosen_share_bends() -> None:
     moved = (bend_at_joints(grid, axis, (64, 48), 0.5, 1.0, g) - grid).abs().amax((1, 2, 3))
     assert 20 < int((moved > 0.05).sum()) < 44
     assert torch.isfinite(moved).all()
+
+
+def lattice(n: int) -> torch.Tensor:
+    ys, xs = torch.meshgrid(torch.linspace(-1, 1, 201), torch.linspace(-1, 1, 5), indexing="ij")
+    return torch.stack([xs, ys], -1).expand(n, -1, -1, -1)
+
+
+def test_a_foreshortened_band_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The body is 2 high; from .5 to .75 of its height (y = 0 to .5), half of the length is lost.
+    monkeypatch.setattr(bends, "SIT", 1.0)
+    monkeypatch.setattr(bends, "THIGHS", ((0.5, 0.5), (0.75, 0.75)))
+    monkeypatch.setattr(bends, "SHORTER", (0.5, 0.5))
+    points = torch.tensor([[[[0.4, -0.5], [0.4, 0.125], [0.4, 0.25], [0.4, 0.375], [0.4, 0.8]]]])
+    found = foreshorten(points, torch.tensor([[0.0, -1.0, 1.0]]), 1.0, 1.0, torch.Generator().manual_seed(0))
+    # The band shows between .125 and .375, and what is above and below closes up by .125 each.
+    assert found[0, 0, :, 1].tolist() == pytest.approx([-0.625, 0.0, 0.25, 0.5, 0.925], abs=1e-5)
+    middle = 0.4 / (1 + bends.NEARER * 0.5)
+    assert found[0, 0, :, 0].tolist() == pytest.approx([0.4, 0.4, middle, 0.4, 0.4], abs=1e-5)
+
+
+def test_who_is_foreshortened_is_shorter_and_nowhere_folded() -> None:
+    g = torch.Generator().manual_seed(1)
+    axis = torch.tensor([0.1, -0.8, 0.9]).expand(64, 3)
+    found = foreshorten(lattice(64), axis, 1.0, 1.0, g)
+    steps = found[:, 1:, 0, 1] - found[:, :-1, 0, 1]
+    assert (steps > 0).all()
+    gone = found[:, -1, 0, 1] - found[:, 0, 0, 1] - 2
+    assert (gone > 0).all()
+    assert (gone < 1.7 * 0.42 * 0.75).all()
+    assert gone.std() > 0.05, "they all lost the same"
+
+
+def test_only_the_chosen_share_is_foreshortened() -> None:
+    g = torch.Generator().manual_seed(2)
+    axis = torch.tensor([0.1, -0.8, 0.9]).expand(64, 3)
+    for share, ease in ((0.0, 1.0), (1.0, 0.0)):
+        torch.testing.assert_close(foreshorten(lattice(64), axis, share, ease, g), lattice(64))
+    moved = (foreshorten(lattice(64), axis, 0.5, 1.0, g) - lattice(64)).abs().amax((1, 2, 3))
+    assert 20 < int((moved > 0.01).sum()) < 44

@@ -1,4 +1,4 @@
-"""`partswap parts`: look at a model's parts, and name them."""
+"""`partswap parts`: look at a model's parts, name them, and see what they are from near."""
 
 from __future__ import annotations
 
@@ -73,6 +73,59 @@ def show_command(
     save_image(parts_sheet(all_found(), loaded.parts, cell), out, overwrite=overwrite)
     voice.say(f"{out}: {len(chosen) - len(failed)} photos, {len(loaded.parts)} parts")
     if failed:
+        raise typer.Exit(1)
+
+
+@parts_app.command("near")
+def near_command(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A folder tree of photos, as for `train`.")],
+    parts: Annotated[
+        str, typer.Option("--parts", "-p", metavar="PARTS", help="Which parts, by name or id: head,neck.")
+    ],
+    into: Annotated[int, typer.Option("--into", min=2, max=32, help="How many groups to find.")] = 10,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="STEM", help="STEM.safetensors and STEM.png are written.")
+    ] = Path("near"),
+    model: ModelOption = None,
+    size: Annotated[
+        str, typer.Option("--size", metavar="HxW", help="The frame that photos are fitted into.")
+    ] = "320x224",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the clusters.")] = 0,
+    device: Annotated[
+        str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:1.")
+    ] = "auto",
+    overwrite: OverwriteOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Group parts once more, in what the model sees of them from near: chin and collar of one part come
+    apart.
+
+    Look at STEM.png and say what each number is: `partswap train DATA --refine MODEL --near
+    STEM.safetensors:1+2=head,3=neck` draws the parts anew.
+    """
+    import torch
+
+    from partswap.checkpoint import read_checkpoint, resolve_model
+    from partswap.distillation.near_file import write_clusters
+    from partswap.imaging.save import refuse_existing, save_image
+    from partswap.training.data import load_photos
+    from partswap.training.near import find_from_near
+    from partswap.training.options import parse_size, training_device
+
+    found_file, picture_file = (out.with_name(f"{out.name}{end}") for end in (".safetensors", ".png"))
+    for file in (found_file, picture_file):
+        refuse_existing(file, overwrite)
+    checkpoint = read_checkpoint(resolve_model(model, quiet))
+    of = checkpoint.parts.parse(parts)
+    voice = Voice(quiet)
+    photos = load_photos(data, parse_size(size)).to(torch.device(training_device(device)))
+    for name, reason in photos.skipped:
+        voice.error(f"{name}: {reason}")
+    found, picture = find_from_near(checkpoint, photos, of, into, seed)
+    write_clusters(found_file, found)
+    save_image(picture, picture_file, overwrite=overwrite)
+    voice.say(f"{found_file}: {into} groups of {len(photos)} photos; see {picture_file} for what each is")
+    if photos.skipped:
         raise typer.Exit(1)
 
 

@@ -155,6 +155,16 @@ def train_command(
             show_default=False,
         ),
     ] = "",
+    near: Annotated[
+        str,
+        typer.Option(
+            "--near",
+            metavar="FILE:1+2=NAME,3=NAME",
+            help="With --refine: parts are drawn anew as they look from near: what `partswap parts near` "
+            "found, and the name of a part for each of its numbers.",
+            show_default=False,
+        ),
+    ] = "",
     plain: Annotated[
         bool,
         typer.Option(
@@ -200,9 +210,9 @@ def train_command(
     from partswap.training.stopping import stop_at_once
     from partswap.training.train import train
 
-    if (regroup or keep or limbs or teacher or plain) and refine_model is None:
+    if (regroup or keep or limbs or teacher or near or plain) and refine_model is None:
         raise UsageError(
-            "--regroup, --keep, --limbs, --teacher and --plain are for a finished model; "
+            "--regroup, --keep, --limbs, --teacher, --near and --plain are for a finished model; "
             "name it with --refine."
         )
     options = TrainOptions(
@@ -227,6 +237,7 @@ def train_command(
         keep=keep,
         limbs=limbs,
         teacher=teacher,
+        near=near,
         plain=plain,
         row=terms,
         without=tuple(t.strip() for t in without.split(",") if t.strip()),

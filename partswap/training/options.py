@@ -31,6 +31,8 @@ class TrainOptions:
             (:func:`partswap.training.puppets.parse_limbs`).
         teacher: of a refined model, FOLDER=MODEL, an earlier model that the photos in a folder of ``data``
             learn from (:func:`partswap.training.part_maps.parse_teacher`).
+        near: of a refined model, FILE:1+2=head, what its parts are found to be from near
+            (:func:`partswap.distillation.near_file.parse_near`).
         plain: of a refined model, end its training on photos nearly as they come, but for moved limbs.
         row, without: terms of the objective (see partswap.discovery.terms).
         save_seconds: at most this much of a run is lost when it is killed.
@@ -57,6 +59,7 @@ class TrainOptions:
     keep: float = 0.0
     limbs: str = ""
     teacher: str = ""
+    near: str = ""
     plain: bool = False
     row: str = "full"
     without: tuple[str, ...] = field(default=())
@@ -98,8 +101,10 @@ class TrainOptions:
                 "--limbs names parts that --regroup is about to discover again; name the new ones first, and "
                 "give --limbs to a further --refine."
             )
-        if self.regroup and self.teacher:
-            raise UsageError("--regroup discovers parts again, which no teacher knows; leave out --teacher.")
+        if self.regroup and (self.teacher or self.near):
+            raise UsageError(
+                "--regroup discovers parts again, which no teacher and no --near knows; leave those out."
+            )
         if self.pairs is not None and self.group_by_folder:
             raise UsageError(
                 "--pairs and --group-by both say which photos belong together; give one of them."
@@ -128,6 +133,7 @@ class TrainOptions:
         return {
             **found,
             "teacher": self.teacher.partition("=")[0],
+            "near": self.near.rpartition(":")[2],
             "size": list(self.size),
             "view_size": list(self.view_size or self.size),
             "without": list(self.without),

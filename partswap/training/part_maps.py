@@ -12,6 +12,8 @@ from partswap.checkpoint.format import Checkpoint, read_checkpoint
 from partswap.checkpoint.resolve import resolve_model
 from partswap.distillation.appearances import FINER, alike, limbs_drawn
 from partswap.distillation.grafts import complete_from_donors
+from partswap.distillation.near import redrawn
+from partswap.distillation.near_file import Near
 from partswap.distillation.pieces import in_one_piece
 from partswap.distillation.regroup import regroup
 from partswap.distillation.step import posterior_inside
@@ -84,12 +86,18 @@ def regrouped_part_maps(run: Run, student: Segmenter) -> Tensor:
 
 
 def own_part_maps(
-    run: Run, student: Segmenter, parts: Parts, limbs: tuple[Limb, ...], teacher: Teacher | None = None
+    run: Run,
+    student: Segmenter,
+    parts: Parts,
+    limbs: tuple[Limb, ...],
+    teacher: Teacher | None = None,
+    near: Near | None = None,
 ) -> Tensor:
     """The student's own part maps, or its teacher's, uint8 (N, K, h, w); zero where they are in doubt.
 
     Limbs keep to one appearance in a photo, what comes in one piece stays so. Where limbs lie before the
-    body, and where what is taken for one is none, is looked for in the student's own only.
+    body, and where what is taken for one is none, is looked for in the student's own only. Parts that were
+    grouped once more from near are drawn as they look from there.
     """
     taught = torch.zeros(len(run.photos), dtype=torch.bool, device=run.device)
     if teacher is not None:
@@ -120,6 +128,11 @@ def own_part_maps(
         "second pieces of what comes in one, mostly specks, and what reaches too far from where it belongs "
         f"are gone from {int(changed.sum())} photos"
     )
+    if near is not None:
+        run.runner.log.stage("from near")
+        eye = load_student(near.checkpoint).to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        number = redrawn(eye.eval(), run.photos, drawn, near.clusters, near.kinds, _report(run))
+        run.runner.log.say(f"{number} photos show something else from near, and are left open there")
     drawn[partly] *= settled(drawn[partly], kinds).unsqueeze(1)
     return drawn
 

@@ -13,6 +13,7 @@ from partswap.checkpoint.config import HangingLimb
 from partswap.checkpoint.format import Checkpoint, read_checkpoint, write_checkpoint
 from partswap.checkpoint.resolve import resolve_model
 from partswap.discovery.step import normalise
+from partswap.distillation.near_file import Near, parse_near
 from partswap.distillation.renderer import fit_renderer
 from partswap.distillation.train import distill_round
 from partswap.engine.loading import load_student
@@ -55,6 +56,8 @@ def refine(options: TrainOptions, model: str, own_size: bool = True) -> Path:
     options.check()
     limbs = parse_limbs(options.limbs, checkpoint.parts)
     teacher = parse_teacher(options.teacher, checkpoint.parts, options.quiet)
+    known = [checkpoint, *([] if teacher is None else [teacher.checkpoint])]
+    near = parse_near(options.near, checkpoint.parts, known)
     weights = pretrained_weights(options.pretrained, options.backbone) if options.regroup else None
     with RunLog(options.out, quiet=options.quiet) as log:
         run = open_run(options, log, weights)
@@ -65,13 +68,18 @@ def refine(options: TrainOptions, model: str, own_size: bool = True) -> Path:
         started = time.monotonic()
         student = load_student(checkpoint).to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         run.photos.masks = _foreground(run, student)
-        student = _student(run, student, checkpoint.parts, limbs, teacher)
+        student = _student(run, student, checkpoint.parts, limbs, teacher, near)
         renderer = _renderer(run, checkpoint, student)
         return _finish(run, checkpoint, teacher, student, renderer, time.monotonic() - started)
 
 
 def _student(
-    run: Run, student: Segmenter, parts: Parts, limbs: tuple[Limb, ...], teacher: Teacher | None
+    run: Run,
+    student: Segmenter,
+    parts: Parts,
+    limbs: tuple[Limb, ...],
+    teacher: Teacher | None,
+    near: Near | None,
 ) -> Segmenter:
     """The student after its round, also of a resumed run that has the round behind it."""
     start = run.start_of(1)
@@ -83,7 +91,7 @@ def _student(
     if run.options.regroup:
         targets = regrouped_part_maps(run, student)
     else:
-        targets = own_part_maps(run, student, parts, limbs, teacher)
+        targets = own_part_maps(run, student, parts, limbs, teacher, near)
     student = distill_round(run, student, targets, 1, start)
     _keep(student, before, run.options.keep)
     return student

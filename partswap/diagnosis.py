@@ -31,6 +31,7 @@ _PACKAGES = (
     "onnxscript",
     "onnxruntime",
     "onnxruntime-gpu",
+    "tensorboard",
 )
 
 

@@ -17,7 +17,7 @@ from partswap.errors import UsageError
 from partswap.imaging.load import list_images
 from partswap.imaging.opening import read_bounded
 
-__all__ = ["CLIP_SUFFIXES", "Input", "collect_inputs", "refuse_clashes"]
+__all__ = ["CLIP_SUFFIXES", "Input", "collect_inputs", "refuse_clashes", "without_results"]
 
 CLIP_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp"})
 """Lower-case file name endings that are taken for clips; folders are searched for photos only."""
@@ -65,13 +65,18 @@ def collect_inputs(words: Sequence[str], made: Collection[str] = ()) -> list[Inp
     seen: set[str] = set()
     for word in words:
         for found in _expand(word, made):
-            key = "-" if found.path is None else os.path.realpath(found.path)
+            key = "-" if found.path is None else _place(found.path)
             if key not in seen:
                 seen.add(key)
                 inputs.append(found)
     if not inputs:
         raise UsageError("no photos were given; name files, folders, globs, or - for standard input")
     return _with_own_names(inputs)
+
+
+def _place(path: Path) -> str:
+    """Where a file lies, however its folder is spelled; a link to a file is a photo of its own name."""
+    return os.path.join(os.path.realpath(path.parent), path.name)
 
 
 def refuse_clashes(inputs: Iterable[Input], outputs: Iterable[Path], overwrite: bool) -> None:
@@ -98,24 +103,36 @@ def _expand(word: str, made: Collection[str]) -> list[Input]:
         if sys.stdin is None or sys.stdin.isatty():
             raise UsageError("- reads a photo from standard input, which is a terminal; pipe a file into it")
         return [Input(None, Path("stdin"))]
+    if not word.strip():
+        raise UsageError("an empty name is no photo; was a variable of the shell not set?")
     path = Path(os.path.expanduser(word))
     if os.path.isdir(path):
         return _below(path, list_images(path), made, f"the folder {word} holds no photos")
     if not os.path.lexists(path) and any(sign in word for sign in _GLOB_SIGNS):
         pattern = os.path.expanduser(word)
         files = sorted(Path(match) for match in glob.glob(pattern, recursive=True) if os.path.isfile(match))
-        return _below(_fixed_part(Path(pattern)), files, made, f"nothing matches {word}")
+        folder = _fixed_part(Path(pattern))
+        if "**" in Path(pattern).parts:
+            files = [file for file in files if not _through_link(file, folder)]
+        return _below(folder, files, made, f"nothing matches {word}")
     return [Input(path, Path(path.stem))]
 
 
+def _through_link(file: Path, folder: Path) -> bool:
+    """Whether a folder between is a link: it may lead in a circle, and a search does not follow it."""
+    between = file.relative_to(folder).parent.parts
+    return any(os.path.islink(folder.joinpath(*between[: i + 1])) for i in range(len(between)))
+
+
 def _below(folder: Path, files: list[Path], made: Collection[str], empty: str) -> list[Input]:
-    photos = _without_results(files, made)
+    photos = without_results(files, made)
     if not photos:
         raise UsageError(f"{empty}; check the path")
     return [Input(path, path.relative_to(folder).with_suffix("")) for path in photos]
 
 
-def _without_results(files: list[Path], made: Collection[str]) -> list[Path]:
+def without_results(files: list[Path], made: Collection[str]) -> list[Path]:
+    """The files without those whose ending is one of ``made`` and that were made of another of them."""
     stems = {path.with_suffix("") for path in files} | set(files)  # a.jpg.parts.png was made of a.jpg
 
     def is_result(path: Path) -> bool:

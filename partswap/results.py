@@ -47,6 +47,12 @@ class Results:
         names = tuple(dict.fromkeys(parts.name(part_id) for part_id in sorted(ids)))
         return cls(kinds, names if "cutouts" in kinds else ())
 
+    @staticmethod
+    def all_endings(parts: Parts) -> list[str]:
+        """The endings of all files that `segment` may ever write for a photo or a clip."""
+        cutouts = [f".{name}.png" for name in dict.fromkeys(parts.names)]
+        return [*_ENDINGS.values(), *cutouts, *CLIP_ENDINGS.values()]
+
     def endings(self) -> list[str]:
         """The endings of all files that may be written for one photo, after its stem."""
         return [_ENDINGS[kind] for kind in self.kinds if kind in _ENDINGS] + [

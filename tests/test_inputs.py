@@ -60,7 +60,15 @@ def test_results_of_an_earlier_run_are_left_out(tree: Path):
     assert stems(".", made=(".parts.png", ".chest.png")) == ["a", "b", "c.parts", "x/a", "y/deep/a"]
 
 
-@pytest.mark.parametrize("words", [[], ["none-*.jpg"], ["empty"]])
+def test_a_search_follows_no_links_to_folders_and_a_link_to_a_photo_is_one(tree: Path):
+    (tree / "y" / "loop").symlink_to(tree, target_is_directory=True)
+    (tree / "b-link.png").symlink_to(tree / "b.png")
+    assert stems("**/*.jpg") == ["a", "x/a", "y/deep/a"]
+    assert stems("y/loop/*.jpg") == ["a"], "a link that was named is followed"
+    assert stems("b.png", "b-link.png", "./b.png", "y/loop/b.png") == ["b", "b-link"]
+
+
+@pytest.mark.parametrize("words", [[], [""], [" "], ["none-*.jpg"], ["empty"]])
 def test_no_photos_at_all(tree: Path, words):
     (tree / "empty").mkdir()
     with pytest.raises(UsageError):

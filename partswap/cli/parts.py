@@ -53,12 +53,13 @@ def show_command(
     from partswap.imaging.save import refuse_existing, save_image
     from partswap.inputs import collect_inputs
     from partswap.naming import parts_sheet
+    from partswap.results import Results
     from partswap.segmentation import load
 
     refuse_existing(out, overwrite)
-    photos = collect_inputs(images, made=(".parts.png", ".overlay.png"))
-    chosen = [photos[i * len(photos) // min(count, len(photos))] for i in range(min(count, len(photos)))]
     loaded = load(model, device, engine, quiet)
+    photos = collect_inputs(images, made=Results.all_endings(loaded.parts))
+    chosen = [photos[i * len(photos) // min(count, len(photos))] for i in range(min(count, len(photos)))]
     voice = Voice(quiet)
     failed: list[Input] = []
     found = _segmented(loaded, chosen, voice, failed)
@@ -137,7 +138,11 @@ def name_command(
     model: ModelOption = None,
     labels: Annotated[
         Path | None,
-        typer.Option("--labels", metavar="DIR", help="Propose names from label maps (PNG, pixel = class)."),
+        typer.Option(
+            "--labels",
+            metavar="DIR",
+            help="Propose names from label maps (PNG, pixel = class). Needs --images and --classes.",
+        ),
     ] = None,
     images: Annotated[
         Path | None,
@@ -240,14 +245,13 @@ def _propose(
     from partswap.naming import propose_names
     from partswap.segmentation import load
 
-    if images is None:
+    if images is None or classes is None:
         raise UsageError(
-            "--labels needs --images DIR too: the photos, under the same names as their label maps"
+            "--labels needs --images DIR too, the photos under the same names as their label maps, and "
+            "--classes FILE, a JSON file with the name of each pixel value"
         )
     entries = find_entries(images, labels, limit=limit)
-    named = Classes.read(classes, group) if classes else None
-    if named is None:
-        raise UsageError("--labels needs --classes FILE too: a JSON file with the name of each pixel value")
+    named = Classes.read(classes, group)
     photos = read_photos(voice.track(entries, "naming"), named, lambda entry, error: voice.error(error))
     try:
         return propose_names(load(model, device, engine, voice.quiet), photos, named.names, named.ignore)

@@ -100,7 +100,7 @@ def segment_command(
     from partswap.checkpoint import read_checkpoint, resolve_model
     from partswap.errors import UsageError
     from partswap.inputs import collect_inputs, refuse_clashes
-    from partswap.results import CLIP_ENDINGS, Results
+    from partswap.results import Results
 
     if overwrite and skip_existing:
         raise UsageError("--overwrite and --skip-existing want opposite things; give one of them")
@@ -108,7 +108,7 @@ def segment_command(
     checkpoint = read_checkpoint(resolve_model(model, quiet))
     ids = checkpoint.parts.parse(parts)
     results = Results.wanted(what, checkpoint.parts, ids)
-    photos = collect_inputs(inputs, made=[*results.endings(), *CLIP_ENDINGS.values()])
+    photos = collect_inputs(inputs, made=Results.all_endings(checkpoint.parts))
     to_stdout = str(out) == "-"
     if to_stdout:
         _refuse_many(photos, results, json_lines)

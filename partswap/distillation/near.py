@@ -92,7 +92,7 @@ def squares_around(targets: Tensor, of: Sequence[int], masks: Tensor) -> tuple[T
         float32 (N, 3), middle x and y and half the side of a square, in pixels of the part map, and bool
         (N,), whether the parts are there.
     """
-    own = _own(targets, of, masks)[:, 0]
+    own = (_own(targets, of, masks)[:, 0] > 0.5).float()
     there = own.sum((1, 2)) > LEAST * (masks > 0.5).sum((1, 2, 3))
     left, right = _ends(own.sum(1))
     top, bottom = _ends(own.sum(2))

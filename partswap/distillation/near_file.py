@@ -46,6 +46,8 @@ def write_clusters(path: Path, clusters: Clusters) -> None:
 
 def read_clusters(path: Path) -> Clusters:
     """Read it again; raises UsageError for any other file."""
+    if not path.is_file():
+        raise UsageError(f"--near: {path}: no such file; write it with `partswap parts near`.")
     try:
         with safe_open(path, "pt") as file:
             told = file.metadata() or {}
@@ -55,16 +57,10 @@ def read_clusters(path: Path) -> Clusters:
             of = tuple(int(part) for part in told["of"].split(","))
             revision = told["revision"]
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise UsageError(
-            f"--near: {path} is no file that `partswap parts near` wrote{_why(error)}."
-        ) from error
+        raise UsageError(f"--near: {path} is no file that `partswap parts near` wrote.") from error
     if centres.ndim != 2 or centres.dtype != torch.float32 or not torch.isfinite(centres).all():
         raise UsageError(f"--near: {path} is damaged; write it again with `partswap parts near`.")
     return Clusters(of, centres, revision)
-
-
-def _why(error: Exception) -> str:
-    return f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
 
 
 def parse_near(text: str, parts: Parts, known: Sequence[Checkpoint]) -> Near | None:

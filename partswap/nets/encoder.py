@@ -55,8 +55,9 @@ class Encoder(nn.Module):
             from partswap.errors import UsageError
 
             raise UsageError(
-                f"the encoder '{backbone}' is not one that timm can give features of ({error}); "
-                "try --backbone tf_efficientnet_lite0"
+                f"the encoder '{backbone}' is none that timm can give {levels} levels of features of, of "
+                f"strides {', '.join(map(str, STRIDES[:levels]))} ({error}); take a convolutional one that "
+                "begins at stride 2, such as tf_efficientnet_lite0, resnet18 or mobilenetv4_conv_small"
             ) from error
         _make_padding_static(self.body)
         info: Any = self.body.feature_info

@@ -18,9 +18,14 @@ from torch import Tensor
 
 from partswap.errors import ImageError, UsageError
 from partswap.imaging.load import list_images, load_image, load_mask
+from partswap.inputs import without_results
 
 MIN_PHOTOS = 8
 """With fewer photos nothing is shared between them, so there is nothing to discover."""
+
+
+MADE = (".parts.png", ".overlay.png", ".probabilities.npz", ".swap.png")
+"""Endings of what `segment` and `transfer` write beside photos: no photos themselves."""
 
 
 @dataclass
@@ -133,7 +138,7 @@ def _find_masks(paths: Sequence[Path], root: Path, folder: Path) -> list[Path | 
 def _read_pairs(file: Path, names: Sequence[str]) -> list[str | None]:
     """Group of every photo from a CSV with the columns ``group,file`` (file: stem, name or relative path)."""
     try:
-        with file.open(newline="", encoding="utf-8") as handle:
+        with file.open(newline="", encoding="utf-8-sig") as handle:  # spreadsheets write a mark first
             rows = list(csv.DictReader(handle))
         groups = {row["file"].strip(): row["group"].strip() for row in rows}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -195,7 +200,7 @@ def load_photos(
     """
     if not os.path.isdir(root):
         raise UsageError(f"{root} is not a folder; give train a folder of photos.")
-    paths = _without(list_images(root), root, ignore)
+    paths = without_results(_without(list_images(root), root, ignore), MADE)
     mask_paths: Sequence[Path | None] = [None] * len(paths)
     if masks is not None and paths:
         mask_paths = _find_masks(paths, root, masks)

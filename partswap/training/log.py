@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from partswap.errors import UsageError, printable
+from partswap.imaging.save import atomic_write
 
 
 class RunLog:
@@ -36,6 +37,8 @@ class RunLog:
         _end_last_line(folder / "log.jsonl")
         self._file = (folder / "log.jsonl").open("a", encoding="utf-8")
         self._board = _tensorboard(folder)
+        if self._board is None:
+            self.say("no log for TensorBoard, which is not installed: pip install 'partswap[train]'")
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(),
@@ -63,6 +66,22 @@ class RunLog:
     def say(self, words: str) -> None:
         """A line on stderr."""
         self.console.print(printable(words), markup=False, highlight=False)
+
+    def rewind(self, stage: str, step: int) -> None:
+        """Take away what a killed run told of steps that are done again: those of a stage after ``step``."""
+        self._file.close()
+        path = self.folder / "log.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        told = (json.loads(line) for line in lines)
+        kept = [
+            line
+            for line, one in zip(lines, told, strict=True)
+            if one.get("stage") != stage or one.get("step", 0) <= step
+        ]
+        if len(kept) < len(lines):
+            with atomic_write(path) as there:
+                there.write_text("".join(kept), encoding="utf-8")
+        self._file = path.open("a", encoding="utf-8")
 
     def stage(self, name: str) -> None:
         """A new bar."""

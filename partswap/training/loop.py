@@ -135,7 +135,8 @@ class Runner:
     def run(self, stage: Stage, progress: Progress) -> None:
         """Run a stage from ``progress`` to its end; returns with the state saved."""
         self.log.stage(stage.name)
-        broken = _FirstBroken(self.device)
+        self.log.rewind(stage.name, progress.step)
+        broken = _FirstBroken(self.device, self.precision)
         with stop_between_steps() as stopping:
             saved = drawn = shown = time.monotonic()
             shown_step = progress.step
@@ -219,8 +220,10 @@ class _FirstBroken:
     """Remembers, on the device and without waiting for it, the first step at which each term was not
     finite."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, precision: torch.dtype) -> None:
         self.device = device
+        resuming, anew = "resume from the last state with --precision fp32", "lower --rate, in a new --out"
+        self.mend = anew if precision is torch.float32 else resuming
         self.names: list[str] = []
         self.first = torch.zeros(0)
 
@@ -238,7 +241,4 @@ class _FirstBroken:
         if found:
             step = min(found.values())
             names = ", ".join(sorted(n for n, s in found.items() if s == step))
-            raise PartswapError(
-                f"{stage} broke at step {step + 1}: {names} is not finite; "
-                "resume from the last state with --precision fp32."
-            )
+            raise PartswapError(f"{stage} broke at step {step + 1}: {names} is not finite; {self.mend}.")

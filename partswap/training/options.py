@@ -89,6 +89,8 @@ class TrainOptions:
                 "--steps, --distill-steps, --rounds, --batch, --rate, --minutes and --save-every "
                 "must be positive."
             )
+        if not -(2**63) <= self.seed < 2**63:
+            raise UsageError("--seed must be a whole number of at most 63 bits.")
         if self.precision not in PRECISIONS:
             raise UsageError(f"--precision is one of {', '.join(PRECISIONS)}, not '{self.precision}'.")
         Terms.parse(self.row, self.without)

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from partswap.checkpoint.config import HangingLimb
+from partswap.checkpoint.config import Config, HangingLimb
+from partswap.checkpoint.files import CARD_FILE
 from partswap.checkpoint.format import Checkpoint, read_checkpoint, write_checkpoint
 from partswap.checkpoint.resolve import resolve_model
 from partswap.discovery.step import normalise
@@ -20,7 +21,7 @@ from partswap.engine.loading import load_student
 from partswap.nets.build import build_renderer
 from partswap.nets.segmenter import Segmenter
 from partswap.parts import Parts
-from partswap.training.card import training_record
+from partswap.training.card import training_record, write_card
 from partswap.training.log import RunLog
 from partswap.training.options import TrainOptions
 from partswap.training.part_maps import Teacher, own_part_maps, parse_teacher, regrouped_part_maps
@@ -28,7 +29,7 @@ from partswap.training.pretrained import pretrained_weights
 from partswap.training.puppets import Limb, parse_limbs
 from partswap.training.run import Run
 from partswap.training.state import Progress, module_tensors, restore_module
-from partswap.training.train import open_run
+from partswap.training.train import named_before, open_run
 from partswap.verification import write_verification
 
 RATE_FACTOR = 0.3
@@ -143,6 +144,14 @@ def _hanging(run: Run, checkpoint: Checkpoint) -> tuple[HangingLimb, ...]:
     return told or (() if run.options.regroup else checkpoint.config.limbs)
 
 
+def _card(checkpoint: Checkpoint, config: Config) -> str:
+    """The model's card, or a new one where somebody took it away."""
+    try:
+        return (checkpoint.path / CARD_FILE).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return write_card(config, [])
+
+
 def _finish(
     run: Run,
     checkpoint: Checkpoint,
@@ -169,9 +178,9 @@ def _finish(
     plain = {
         k: v.detach().cpu().contiguous() for k, v in tensors.items() if not k.endswith("num_batches_tracked")
     }
-    card = (checkpoint.path / "README.md").read_text(encoding="utf-8")
     target = run.options.out / "model"
-    write_checkpoint(target, config, checkpoint.parts, plain, card, overwrite=True)
+    parts = named_before(target, checkpoint.parts)
+    write_checkpoint(target, config, parts, plain, _card(checkpoint, config), overwrite=True)
     write_verification(target)
     run.runner.log.say(f"done: {target}")
     return target

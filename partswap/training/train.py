@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from partswap.checkpoint.config import Config
-from partswap.checkpoint.format import write_checkpoint
+from partswap.checkpoint.format import read_checkpoint, write_checkpoint
 from partswap.discovery.model import APPEARANCE, DiscoveryModel
 from partswap.discovery.step import MEAN
 from partswap.discovery.train import discover
 from partswap.distillation.train import STUDENT_WIDTH, distill
-from partswap.errors import UsageError
+from partswap.errors import ModelError, UsageError
 from partswap.imaging.save import clear_left_overs
 from partswap.nets.encoder import MULTIPLE
 from partswap.nets.segmenter import Segmenter
@@ -98,6 +98,16 @@ def _read_photos(options: TrainOptions, log: RunLog) -> PhotoSet:
     return photos
 
 
+def named_before(target: Path, parts: Parts) -> Parts:
+    """``parts``, or those of the checkpoint that a finished run left at ``target``: somebody may have named
+    them since, and a resumed run makes the same parts again."""
+    try:
+        before = read_checkpoint(target).parts
+    except ModelError:
+        return parts
+    return before if len(before) == len(parts) else parts
+
+
 def _finish(run: Run, model: DiscoveryModel, student: Segmenter, seconds: float) -> Path:
     """Write the checkpoint: student and renderer, with a card."""
     options = run.options
@@ -119,7 +129,8 @@ def _finish(run: Run, model: DiscoveryModel, student: Segmenter, seconds: float)
     }
     target = options.out / "model"
     card = write_card(config, [mirror_agreement(student, run.photos)])
-    write_checkpoint(target, config, Parts.default(options.parts), plain, card, overwrite=True)
+    parts = named_before(target, Parts.default(options.parts))
+    write_checkpoint(target, config, parts, plain, card, overwrite=True)
     write_verification(target)
     run.runner.log.say(f"done: {target}; look at it with: partswap parts show --model {target} PHOTOS...")
     return target

@@ -57,6 +57,16 @@ def test_many_at_once_write_what_each_alone_writes(segment, folder: Path):
         assert Path("many", name).read_bytes() == Path("one", name).read_bytes()
 
 
+def test_earlier_results_are_no_photos_whatever_is_asked_for_now(segment, folder: Path, tmp_path: Path):
+    assert segment(folder, "--out", folder, "--what", "labels,overlay,cutouts").code == 0
+    before = names(folder)
+    outcome = segment(folder, "--out", folder, "--what", "probabilities", "--parts", "1")
+    assert outcome.code == 0, outcome.err
+    made = set(names(folder)) - set(before)
+    assert made
+    assert all(name.endswith(".probabilities.npz") and name.count(".") == 2 for name in made)
+
+
 def test_skip_existing_writes_what_is_not_there(segment, folder: Path):
     assert segment(folder, *WHAT).code == 0
     before = Path("0.overlay.png").stat().st_mtime_ns

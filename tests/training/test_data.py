@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -133,6 +134,19 @@ def test_pairs_from_a_table_go_round_in_their_group(folder: Path, tmp_path: Path
     table.write_text("group,file\nx,p0\nx,a/p2.png\nx,p5.png\ny,p7\n")
     photos = load_photos(folder, SIZE, pairs=table)
     assert photos.partners.tolist() == [2, 1, 5, 3, 4, 0, 6, 7]
+
+
+def test_a_table_may_begin_with_a_byte_order_mark(folder: Path, tmp_path: Path) -> None:
+    table = tmp_path / "pairs.csv"
+    table.write_text("group,file\nx,p0\nx,p5\n", encoding="utf-8-sig")
+    assert load_photos(folder, SIZE, pairs=table).partners.tolist()[:6] == [5, 1, 2, 3, 4, 0]
+
+
+def test_results_that_lie_beside_photos_are_no_photos(folder: Path) -> None:
+    before = load_photos(folder, SIZE).names
+    for ending in (".parts.png", ".overlay.png", ".swap.png"):
+        shutil.copy(folder / "a" / "p0.png", folder / "b" / f"p5{ending}")
+    assert load_photos(folder, SIZE).names == before
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,22 @@ def test_a_resumed_stage_draws_what_an_uninterrupted_one_draws(tmp_path: Path) -
     assert torch.equal(second.stage.averaged.module.weight, whole.stage.averaged.module.weight)
 
 
+def test_what_a_killed_run_told_of_steps_that_are_done_again_is_told_once(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    with bench.runner.log as log:
+        log.record("earlier", 75, {"square": 1.0})
+        for step in (25, 50):
+            log.record("bench", step, {"square": 9.0})
+    bench = Bench(tmp_path)
+    bench.run(Progress(0, 30))
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [(line["stage"], line["step"]) for line in lines] == [
+        ("earlier", 75), ("bench", 25), ("bench", 50), ("bench", 60)
+    ]  # fmt: skip
+    assert lines[1]["square"] == 9
+    assert lines[2]["square"] < 9
+
+
 def breaks_at(bench: Bench, step: int, name: str) -> Step:
     def broken(
         index: Tensor, g: torch.Generator, share: float
@@ -123,7 +139,12 @@ def test_a_nan_stops_the_run_and_names_the_step_and_the_term(tmp_path: Path) -> 
     bench.stage.step = breaks_at(bench, 31, "gmrf")
     with pytest.raises(PartswapError, match="bench broke at step 31: gmrf is not finite") as raised:
         bench.run()
-    assert "--precision fp32" in str(raised.value)
+    assert "lower --rate" in str(raised.value)
+    bench = Bench(tmp_path / "bf16")
+    bench.stage.step = breaks_at(bench, 31, "gmrf")
+    bench.runner.precision = torch.bfloat16
+    with pytest.raises(PartswapError, match="resume from the last state with --precision fp32"):
+        bench.run()
     assert len(bench.seen) <= 50
 
 

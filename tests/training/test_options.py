@@ -39,6 +39,8 @@ def options(**more: Any) -> TrainOptions:
         ({"rate": float("inf")}, "--rate"),
         ({"save_seconds": 0.0}, "--save-every"),
         ({"precision": "fp8"}, "--precision"),
+        ({"seed": 2**63}, "--seed"),
+        ({"regroup": True, "near": "near.safetensors:1=head"}, "--near"),
         ({"row": "most"}, "row 'most'"),
         ({"without": ("gmfr",)}, "'gmfr'"),
         ({"pairs": Path("p.csv"), "group_by_folder": True}, "--group-by"),

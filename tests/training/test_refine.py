@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from partswap.checkpoint import read_checkpoint, write_parts
 from partswap.checkpoint.config import HangingLimb
@@ -121,6 +123,33 @@ def test_keeping_half_of_the_weights_averages_them(
     assert any(not torch.equal(old[k], new[k]) for k in old)
     for name in old:
         torch.testing.assert_close(both[name], (old[name] + new[name]) / 2, atol=2e-3, rtol=2e-3)
+
+
+def test_parts_are_drawn_as_they_look_from_near(
+    finished: Path, drawn: Any, run_words: Words, tmp_path: Path, cli: Any
+) -> None:
+    words = ["parts", "near", drawn.photos, "--model", finished, "--size", "96x64", "--into", 3]
+    ended = cli(*words, "--parts", "1,3,4", "--out", tmp_path / "near", "--device", "cpu")
+    assert ended.code == 0, ended.err
+    assert Image.open(tmp_path / "near.png").size[0] > 100
+    ended = cli(*words, "--parts", "1,3,4", "--out", tmp_path / "near", "--device", "cpu")
+    assert (ended.code, "--overwrite" in ended.err) == (2, True)
+    said = f"{tmp_path}/near.safetensors:1+2=arm,3=3"
+    after = refined(run_words, cli, tmp_path / "drawn", finished, "--near", said)
+    assert after.config.training["refined"][-1]["near"] == "1+2=arm,3=3"
+    plain = refined(run_words, cli, tmp_path / "plain", finished).tensors("student.")
+    assert any(not torch.equal(plain[k], v) for k, v in after.tensors("student.").items())
+    ended = cli(*run_words(tmp_path / "bad", "--refine", tmp_path / "drawn" / "model", "--near", said))
+    assert (ended.code, "was found by the model" in ended.err) == (2, True)
+    ended = cli(*run_words(tmp_path / "bad", "--near", said))
+    assert (ended.code, "--refine" in ended.err) == (2, True)
+
+
+def test_a_model_without_a_card_gets_one(finished: Path, run_words: Words, tmp_path: Path, cli: Any) -> None:
+    bare = Path(shutil.copytree(finished, tmp_path / "bare"))
+    (bare / "README.md").unlink()
+    refined(run_words, cli, tmp_path / "after", bare)
+    assert "license" in (tmp_path / "after" / "model" / "README.md").read_text()
 
 
 def test_a_last_round_on_plain_photos_is_recorded_and_needs_a_model(

@@ -18,6 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from partswap.checkpoint import read_checkpoint, write_parts
 from partswap.discovery.terms import ABLATION_ROWS, ADDED_TERMS
 from partswap.nets.encoder import Encoder
 
@@ -269,7 +270,11 @@ def test_every_row_of_the_papers_ablation_runs_and_its_terms_are_in_the_log(
 
 def test_a_finished_run_can_be_resumed_and_stays_what_it_is(whole: Path, run_words: Words, cli: Any) -> None:
     before = weights(whole)
+    parts = read_checkpoint(whole / "model").parts
+    write_parts(whole / "model", parts.renamed({1: "wing"}))
     assert cli(*run_words(whole, *LONG, "--resume")).code == 0
+    assert read_checkpoint(whole / "model").parts.name(1) == "wing", "somebody's names are not taken away"
+    write_parts(whole / "model", parts)
     after = weights(whole)
     assert all(torch.equal(before[k], after[k]) for k in before)
 

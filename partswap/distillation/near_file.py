@@ -66,8 +66,9 @@ def read_clusters(path: Path) -> Clusters:
 def parse_near(text: str, parts: Parts, known: Sequence[Checkpoint]) -> Near | None:
     """``FILE:1+2=head,3=neck`` -> clusters and what they are called, None for nothing; raises UsageError.
 
-    Every cluster of the file is given a name, or an id, of ``parts``; they are counted from 1. The clusters
-    are in the features of one of the models ``known``.
+    Every cluster of the file is given a name, or an id, of ``parts``; they are counted from 1. With several,
+    ``4=head+chest``, it is whichever the part map thinks of more. The clusters are in the features of one of
+    the models ``known``.
     """
     if not text:
         return None
@@ -84,7 +85,7 @@ def parse_near(text: str, parts: Parts, known: Sequence[Checkpoint]) -> Near | N
         numbers = [int(one) if one.strip().isdecimal() else 0 for one in which.split("+")]
         if not sign or not all(1 <= one <= number for one in numbers):
             raise UsageError(f"--near: '{word}' is not NUMBERS=NAME, such as 1+2=head, from 1 to {number}.")
-        ids = parts.parse([name])
+        ids = parts.parse(name.split("+"))
         for one in numbers:
             if kinds[one - 1].any():
                 raise UsageError(f"--near: {one} is named twice.")

@@ -131,6 +131,9 @@ def test_the_file_keeps_what_was_found(tmp_path: Path) -> None:
     assert near is not None
     assert near.kinds.tolist() == [[True, False, False], [False, False, True]]
     assert near.checkpoint.revision == "abc"
+    either = parse_near(f"{tmp_path}/near.safetensors:1=head+neck,2=3", PARTS, [model("abc")])
+    assert either is not None
+    assert either.kinds.tolist() == [[True, True, False], [False, False, True]]
     assert parse_near("", PARTS, []) is None
 
 

@@ -112,16 +112,19 @@ def _expand(word: str, made: Collection[str]) -> list[Input]:
         pattern = os.path.expanduser(word)
         files = sorted(Path(match) for match in glob.glob(pattern, recursive=True) if os.path.isfile(match))
         folder = _fixed_part(Path(pattern))
-        if "**" in Path(pattern).parts:
-            files = [file for file in files if not _through_link(file, folder)]
+        parts = Path(pattern).parts
+        if "**" in parts:
+            first = parts.index("**") - len(folder.parts)
+            files = [file for file in files if not _through_link(file, folder, first)]
         return _below(folder, files, made, f"nothing matches {word}")
     return [Input(path, Path(path.stem))]
 
 
-def _through_link(file: Path, folder: Path) -> bool:
-    """Whether a folder between is a link: it may lead in a circle, and a search does not follow it."""
+def _through_link(file: Path, folder: Path, first: int) -> bool:
+    """Whether a folder between, from the ``first`` on, is a link: it may lead in a circle, and a search does
+    not follow it."""
     between = file.relative_to(folder).parent.parts
-    return any(os.path.islink(folder.joinpath(*between[: i + 1])) for i in range(len(between)))
+    return any(os.path.islink(folder.joinpath(*between[: i + 1])) for i in range(first, len(between)))
 
 
 def _below(folder: Path, files: list[Path], made: Collection[str], empty: str) -> list[Input]:

@@ -65,6 +65,9 @@ def test_a_search_follows_no_links_to_folders_and_a_link_to_a_photo_is_one(tree:
     (tree / "b-link.png").symlink_to(tree / "b.png")
     assert stems("**/*.jpg") == ["a", "x/a", "y/deep/a"]
     assert stems("y/loop/*.jpg") == ["a"], "a link that was named is followed"
+    (tree / "x-link").symlink_to(tree / "x", target_is_directory=True)
+    assert stems("x-*/**/*.jpg") == ["x-link/a"], "one that matches before the search, too"
+    (tree / "x-link").unlink()
     assert stems("b.png", "b-link.png", "./b.png", "y/loop/b.png") == ["b", "b-link"]
 
 

@@ -91,7 +91,7 @@ def near_command(
     size: Annotated[
         str, typer.Option("--size", metavar="HxW", help="The frame that photos are fitted into.")
     ] = "320x224",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the clusters.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**31, help="Seed of the clusters.")] = 0,
     device: Annotated[
         str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:1.")
     ] = "auto",
@@ -108,18 +108,23 @@ def near_command(
 
     from partswap.checkpoint import read_checkpoint, resolve_model
     from partswap.distillation.near_file import write_clusters
+    from partswap.errors import UsageError
     from partswap.imaging.save import refuse_existing, save_image
     from partswap.training.data import load_photos
     from partswap.training.near import find_from_near
-    from partswap.training.options import parse_size, training_device
+    from partswap.training.options import check_size, parse_size, training_device
 
+    if not out.name:
+        raise UsageError(f"--out {out} is a folder; give the beginning of two files' names, such as near")
+    frame = parse_size(size)
+    check_size("--size", frame)
     found_file, picture_file = (out.with_name(f"{out.name}{end}") for end in (".safetensors", ".png"))
     for file in (found_file, picture_file):
         refuse_existing(file, overwrite)
     checkpoint = read_checkpoint(resolve_model(model, quiet))
     of = checkpoint.parts.parse(parts)
     voice = Voice(quiet)
-    photos = load_photos(data, parse_size(size)).to(torch.device(training_device(device)))
+    photos = load_photos(data, frame).to(torch.device(training_device(device)))
     for name, reason in photos.skipped:
         voice.error(f"{name}: {reason}")
     found, picture = find_from_near(checkpoint, photos, of, into, seed)

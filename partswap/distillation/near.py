@@ -21,7 +21,7 @@ from partswap.distillation.targets import STRIDE
 from partswap.errors import UsageError
 from partswap.nets.segmenter import Segmenter
 from partswap.training.data import PhotoSet
-from partswap.training.views import grid_at, sample
+from partswap.training.views import grid_at, inside, sample
 
 SIDE = 192
 """Rows and columns of an enlarged view."""
@@ -186,14 +186,17 @@ def cluster(
 
 
 def _masks(photos: PhotoSet, size: tuple[int, int]) -> Tensor:
+    """Foreground at the size of part maps, float (N, 1, h, w); not of all photos as floats at once."""
     assert photos.masks is not None
-    return F.interpolate(photos.masks.float() / 255, size=size, mode="area")
+    return torch.cat(
+        [F.interpolate(some.float() / 255, size=size, mode="area") for some in photos.masks.split(64)]
+    )
 
 
 def believed(view: View, targets: Tensor, of: Sequence[int], masks: Tensor) -> tuple[Tensor, Tensor]:
     """Where views show the parts ``of`` by the part maps, bool (B, s, s), and whether they show there what
     the part maps say, bool (B,)."""
-    on = sample(_own(targets, of, masks), view.at)[:, 0] > 0.5
+    on = sample(_own(targets, of, masks), view.at, padding="zeros")[:, 0] > 0.5
     same = on & (sample(targets.float(), view.at).argmax(1) == view.part_map.argmax(1))
     return on, same.sum((1, 2)) >= SAME * on.sum((1, 2))
 
@@ -209,11 +212,12 @@ def redrawn(
 ) -> int:
     """Draw part maps anew, in place, by what their clusters are said to be.
 
-    Where a photo from near shows something else than its part map says, it is left open.
+    Where a photo from near shows something else than its part map says, it is left open. What lies beyond
+    the view stays as it is.
 
     Args:
         net: whose features the clusters are in; targets: uint8 (N, K, h, w); kinds: bool (n, K), which parts
-            each cluster may be: of these, those that the part map thinks of most.
+            each cluster may be: it is shared among these as the part map thinks of them.
 
     Returns:
         how many part maps were left open there.
@@ -233,9 +237,11 @@ def redrawn(
         # where in the view each place of the part map is
         back = grid_at((columns - x + half) / half, (rows - y + half) / half, (2, 2))
         drawn = _drawn(given, sample(shares, back), kinds.to(given), clusters.of)
+        drawn = torch.where(inside(back) > 0, drawn, given)  # beyond the view nothing was seen
         own = _own(targets[some], clusters.of, masks[some])
         drawn = torch.where(known.view(-1, 1, 1, 1), drawn, given * (own <= OPEN))
-        targets[some] = (drawn * 255).round().to(torch.uint8)
+        # shares of a part map add up to 256 at times
+        targets[some] = (drawn * 255).round().clamp(max=255).to(torch.uint8)
         opened += int((~known).sum())
         if report is not None:
             report(min(AT_ONCE * (done + 1), len(chosen)), len(chosen))
@@ -249,7 +255,7 @@ def _drawn(given: Tensor, shares: Tensor, kinds: Tensor, of: Sequence[int]) -> T
     within[[part - 1 for part in of]] = 1.0
     within = within.view(1, -1, 1, 1)
     moved = (given * within).sum(1, keepdim=True)
-    # Of the parts that a cluster may be, those that are thought of most; where none is, all alike.
+    # Parts that a cluster may be share it as they are thought of; where none is, all alike.
     thought = (given + SOME).unsqueeze(1) * kinds.view(1, *kinds.shape, 1, 1)
     thought = thought / thought.sum(2, keepdim=True)
     return given * (1 - within) + moved * (shares.unsqueeze(2) * thought).sum(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,7 @@ def parse_near(text: str, parts: Parts, known: Sequence[Checkpoint]) -> Near | N
     """``FILE:1+2=head,3=neck`` -> clusters and what they are called, None for nothing; raises UsageError.
 
     Every cluster of the file is given a name, or an id, of ``parts``; they are counted from 1. With several,
-    ``4=head+chest``, it is whichever the part map thinks of more. The clusters are in the features of one of
+    ``4=head+chest``, it is shared as the part map thinks of them. The clusters are in the features of one of
     the models ``known``.
     """
     if not text:
@@ -75,7 +76,7 @@ def parse_near(text: str, parts: Parts, known: Sequence[Checkpoint]) -> Near | N
     file, colon, names = text.rpartition(":")
     if not colon or not file.strip():
         raise UsageError(f"--near is FILE:1+2=head,3=neck, a file of `partswap parts near`, not '{text}'.")
-    clusters = read_clusters(Path(file.strip()).expanduser())
+    clusters = read_clusters(Path(os.path.expanduser(file.strip())))
     if max(clusters.of) > len(parts):
         raise UsageError(f"--near: {file} is of a model with more parts than the {len(parts)} of this one.")
     number = len(clusters.centres)
@@ -85,7 +86,7 @@ def parse_near(text: str, parts: Parts, known: Sequence[Checkpoint]) -> Near | N
         numbers = [int(one) if one.strip().isdecimal() else 0 for one in which.split("+")]
         if not sign or not all(1 <= one <= number for one in numbers):
             raise UsageError(f"--near: '{word}' is not NUMBERS=NAME, such as 1+2=head, from 1 to {number}.")
-        ids = parts.parse(name.split("+"))
+        ids = parts.parse([name] if name.strip() in parts.names else name.split("+"))
         for one in numbers:
             if kinds[one - 1].any():
                 raise UsageError(f"--near: {one} is named twice.")

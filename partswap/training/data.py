@@ -24,8 +24,9 @@ MIN_PHOTOS = 8
 """With fewer photos nothing is shared between them, so there is nothing to discover."""
 
 
-MADE = (".parts.png", ".overlay.png", ".probabilities.npz", ".swap.png")
-"""Endings of what `segment` and `transfer` write beside photos: no photos themselves."""
+MADE = (".parts.png", ".overlay.png", ".swap.png", ".grid.png")
+"""Endings of what `segment` and `transfer` write beside a photo, under its name: no photos themselves.
+Cutouts are not told from photos, as their names depend on the model."""
 
 
 @dataclass

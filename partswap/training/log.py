@@ -68,19 +68,15 @@ class RunLog:
         self.console.print(printable(words), markup=False, highlight=False)
 
     def rewind(self, stage: str, step: int) -> None:
-        """Take away what a killed run told of steps that are done again: those of a stage after ``step``."""
+        """Take away what a killed run told in ``log.jsonl`` of steps that are done again: those of a stage
+        after ``step``."""
         self._file.close()
         path = self.folder / "log.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        told = (json.loads(line) for line in lines)
-        kept = [
-            line
-            for line, one in zip(lines, told, strict=True)
-            if one.get("stage") != stage or one.get("step", 0) <= step
-        ]
+        lines = path.read_bytes().splitlines(keepends=True)
+        kept = [line for line in lines if not _tells_of(line, stage, step)]
         if len(kept) < len(lines):
             with atomic_write(path) as there:
-                there.write_text("".join(kept), encoding="utf-8")
+                there.write_bytes(b"".join(kept))
         self._file = path.open("a", encoding="utf-8")
 
     def stage(self, name: str) -> None:
@@ -105,6 +101,16 @@ class RunLog:
         if self._board is not None:
             for key, value in values.items():
                 self._board.add_scalar(f"{stage}/{key}", value, step)
+
+
+def _tells_of(line: bytes, stage: str, after: int) -> bool:
+    """Whether a line of a log tells of a step of this stage after that one; what is none of ours does not."""
+    try:
+        told = json.loads(line)
+    except ValueError:
+        return False
+    step = told.get("step") if isinstance(told, dict) and told.get("stage") == stage else None
+    return isinstance(step, int) and step > after
 
 
 def _end_last_line(path: Path) -> None:

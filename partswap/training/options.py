@@ -78,10 +78,7 @@ class TrainOptions:
         if not 2 <= self.parts <= 64:
             raise UsageError(f"--parts must be between 2 and 64, not {self.parts}.")
         for name, size in (("--size", self.size), ("--view-size", self.view_size or self.size)):
-            if any(s % 32 or not 64 <= s <= 1024 for s in size):
-                raise UsageError(
-                    f"{name} must be two multiples of 32 between 64 and 1024, not {size[0]}x{size[1]}."
-                )
+            check_size(name, size)
         counts = (self.steps, self.distill_steps, self.batch, self.rounds)
         amounts = (self.rate, self.save_seconds, 1.0 if self.minutes is None else self.minutes)
         if min(counts) < 1 or not all(0 < a < float("inf") for a in amounts):
@@ -146,6 +143,12 @@ class TrainOptions:
             "pairs": None if self.pairs is None else self.pairs.name,
             "group_by": "folder" if self.group_by_folder else None,
         }
+
+
+def check_size(name: str, size: tuple[int, int]) -> None:
+    """Raises UsageError for a frame (H, W) that the nets cannot see, or that is absurd."""
+    if any(s % 32 or not 64 <= s <= 1024 for s in size):
+        raise UsageError(f"{name} must be two multiples of 32 between 64 and 1024, not {size[0]}x{size[1]}.")
 
 
 def parse_size(text: str) -> tuple[int, int]:

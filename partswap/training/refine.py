@@ -179,7 +179,7 @@ def _finish(
         k: v.detach().cpu().contiguous() for k, v in tensors.items() if not k.endswith("num_batches_tracked")
     }
     target = run.options.out / "model"
-    parts = named_before(target, checkpoint.parts)
+    parts = named_before(run, target, checkpoint.parts)
     write_checkpoint(target, config, parts, plain, _card(checkpoint, config), overwrite=True)
     write_verification(target)
     run.runner.log.say(f"done: {target}")

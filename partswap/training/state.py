@@ -104,7 +104,10 @@ def load_state(path: Path, options: dict[str, Any]) -> tuple[dict[str, Tensor], 
         raise UsageError(
             f"the training state {path} cannot be read ({error}); start again without --resume."
         ) from error
-    changed = sorted(k for k in before.keys() | options.keys() if before.get(k) != options.get(k))
+    # What a state of an earlier version does not know was not asked for then.
+    changed = sorted(
+        k for k in before.keys() | options.keys() if (before.get(k) or None) != (options.get(k) or None)
+    )
     if changed:
         what = ", ".join(f"{k} (was {before.get(k)!r}, now {options.get(k)!r})" for k in changed)
         raise UsageError(

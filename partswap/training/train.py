@@ -98,9 +98,11 @@ def _read_photos(options: TrainOptions, log: RunLog) -> PhotoSet:
     return photos
 
 
-def named_before(target: Path, parts: Parts) -> Parts:
-    """``parts``, or those of the checkpoint that a finished run left at ``target``: somebody may have named
-    them since, and a resumed run makes the same parts again."""
+def named_before(run: Run, target: Path, parts: Parts) -> Parts:
+    """``parts``, or, of a resumed run, those of the checkpoint that it left at ``target`` when it was
+    finished: somebody may have named them since, and it makes the same parts again."""
+    if run.saved is None:
+        return parts
     try:
         before = read_checkpoint(target).parts
     except ModelError:
@@ -129,7 +131,7 @@ def _finish(run: Run, model: DiscoveryModel, student: Segmenter, seconds: float)
     }
     target = options.out / "model"
     card = write_card(config, [mirror_agreement(student, run.photos)])
-    parts = named_before(target, Parts.default(options.parts))
+    parts = named_before(run, target, Parts.default(options.parts))
     write_checkpoint(target, config, parts, plain, card, overwrite=True)
     write_verification(target)
     run.runner.log.say(f"done: {target}; look at it with: partswap parts show --model {target} PHOTOS...")

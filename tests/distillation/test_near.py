@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from partswap.distillation.near import Clusters, cluster, redrawn, squares_around
+from partswap.distillation import near
+from partswap.distillation.near import Clusters, believed, cluster, from_near, redrawn, squares_around
 from partswap.distillation.near_file import parse_near, read_clusters, write_clusters
 from partswap.errors import UsageError
 from partswap.parts import Parts
@@ -109,6 +110,48 @@ def test_a_photo_that_shows_something_else_from_near_is_left_open_there() -> Non
     assert (targets[:4, CHEST, 12:] == 255).all()
 
 
+def test_what_lies_beyond_the_frame_is_no_part_of_it() -> None:
+    photos = figures(2)
+    photos.images = torch.roll(photos.images, -20, dims=3)
+    photos.masks = torch.roll(photos.masks, -20, dims=3)  # type: ignore[arg-type]
+    photos.masks[:, :, :, 40:] = 0
+    targets = part_maps(photos)
+    masks = F.interpolate(photos.masks.float() / 255, size=(H // 4, W // 4), mode="area")
+    squares, _ = squares_around(targets, (1, 2), masks)
+    view = from_near(Colours(), photos.images, squares, (H // 4, W // 4))  # type: ignore[arg-type]
+    outside = view.at.abs().amax(-1) > 1 + 4 / W
+    on, _ = believed(view, targets, (1, 2), masks)
+    assert outside.any()
+    assert on.any()
+    assert not (on & outside).any()
+
+
+def test_shares_that_add_up_to_256_stay_certain() -> None:
+    photos = figures()
+    targets = part_maps(photos)
+    here = targets.argmax(1) == NECK
+    targets.movedim(1, -1)[here] = torch.tensor([60, 136, 60], dtype=torch.uint8)
+    kinds = torch.tensor([[False, False, True], [False, False, True]])
+    redrawn(Colours(), photos, targets, Clusters((1, 2, 3), found().centres, "abc"), kinds)  # type: ignore[arg-type]
+    assert (targets.movedim(1, -1)[here].sum(-1, dtype=torch.int32) >= 250).all()
+
+
+def test_what_lies_beyond_the_view_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(near, "ENDS", 0.05)
+    photos = figures()
+    targets = part_maps(photos)
+    targets[:, :, 21, 8] = 0
+    targets[:, NECK, 21, 8] = 255
+    before = targets.clone()
+    kinds = torch.tensor([[True, False, False], [True, False, False]])
+    redrawn(Colours(), photos, targets, found(), kinds)  # type: ignore[arg-type]
+    masks = F.interpolate(photos.masks.float() / 255, size=(H // 4, W // 4), mode="area")  # type: ignore[union-attr]
+    _, y, half = squares_around(before, (2,), masks)[0][0].tolist()
+    far = slice(int(y + half) + 1, None)
+    assert far.start < 21
+    assert torch.equal(targets[0, :, far], before[0, :, far])
+
+
 def test_parts_that_are_nowhere_are_named_in_a_sentence() -> None:
     photos = figures()
     targets = part_maps(photos)
@@ -127,13 +170,17 @@ def test_the_file_keeps_what_was_found(tmp_path: Path) -> None:
     again = read_clusters(tmp_path / "near.safetensors")
     assert (again.of, again.revision) == (clusters.of, "abc")
     assert torch.equal(again.centres, clusters.centres)
-    near = parse_near(f"{tmp_path}/near.safetensors:1=head,2=chest", PARTS, [model("x"), model("abc")])
-    assert near is not None
-    assert near.kinds.tolist() == [[True, False, False], [False, False, True]]
-    assert near.checkpoint.revision == "abc"
+    said = parse_near(f"{tmp_path}/near.safetensors:1=head,2=chest", PARTS, [model("x"), model("abc")])
+    assert said is not None
+    assert said.kinds.tolist() == [[True, False, False], [False, False, True]]
+    assert said.checkpoint.revision == "abc"
     either = parse_near(f"{tmp_path}/near.safetensors:1=head+neck,2=3", PARTS, [model("abc")])
     assert either is not None
     assert either.kinds.tolist() == [[True, True, False], [False, False, True]]
+    plus = PARTS.renamed({1: "hat+hair"})
+    hat = parse_near(f"{tmp_path}/near.safetensors:1=hat+hair,2=3", plus, [model("abc")])
+    assert hat is not None
+    assert hat.kinds.tolist() == [[True, False, False], [False, False, True]]
     assert parse_near("", PARTS, []) is None
 
 

@@ -111,11 +111,16 @@ def test_what_a_killed_run_told_of_steps_that_are_done_again_is_told_once(tmp_pa
     bench = Bench(tmp_path)
     with bench.runner.log as log:
         log.record("earlier", 75, {"square": 1.0})
+        (tmp_path / "log.jsonl").open("ab").write(
+            b'somebody else\'s\n[1]\n\n\xff\n{"stage": "bench", "step": "x"}\n'
+        )
         for step in (25, 50):
             log.record("bench", step, {"square": 9.0})
     bench = Bench(tmp_path)
     bench.run(Progress(0, 30))
-    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    whole = (tmp_path / "log.jsonl").read_bytes().splitlines()
+    assert len(whole) == 9, "what is none of ours is kept"
+    lines = [json.loads(line) for line in (whole[0], *whole[6:])]
     assert [(line["stage"], line["step"]) for line in lines] == [
         ("earlier", 75), ("bench", 25), ("bench", 50), ("bench", 60)
     ]  # fmt: skip

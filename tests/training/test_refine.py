@@ -134,6 +134,12 @@ def test_parts_are_drawn_as_they_look_from_near(
     assert Image.open(tmp_path / "near.png").size[0] > 100
     ended = cli(*words, "--parts", "1,3,4", "--out", tmp_path / "near", "--device", "cpu")
     assert (ended.code, "--overwrite" in ended.err) == (2, True)
+    for wrong in (
+        ["--out", "/"],
+        ["--out", tmp_path / "n", "--size", "0x64"],
+        ["--out", tmp_path / "n", "--seed", 2**70],
+    ):
+        assert cli(*words[:5], "--parts", "1", "--into", 3, *wrong).code == 2
     said = f"{tmp_path}/near.safetensors:1+2=arm,3=3"
     after = refined(run_words, cli, tmp_path / "drawn", finished, "--near", said)
     assert after.config.training["refined"][-1]["near"] == "1+2=arm,3=3"

@@ -159,7 +159,7 @@ def cluster(
         UsageError: hardly any photo shows these parts.
     """
     h, w = targets.shape[-2:]
-    masks = _masks(photos, (h, w))
+    masks = foreground(photos, (h, w))
     squares, there = squares_around(targets, of, masks)
     chosen = there.nonzero()[:, 0]
     g = torch.Generator().manual_seed(seed)
@@ -185,7 +185,7 @@ def cluster(
     return Clusters(tuple(of), torch.from_numpy(centres[np.argsort(middle)]).float(), revision)
 
 
-def _masks(photos: PhotoSet, size: tuple[int, int]) -> Tensor:
+def foreground(photos: PhotoSet, size: tuple[int, int]) -> Tensor:
     """Foreground at the size of part maps, float (N, 1, h, w); not of all photos as floats at once."""
     assert photos.masks is not None
     return torch.cat(
@@ -223,7 +223,7 @@ def redrawn(
         how many part maps were left open there.
     """
     h, w = targets.shape[-2:]
-    masks = _masks(photos, (h, w))
+    masks = foreground(photos, (h, w))
     squares, there = squares_around(targets, clusters.of, masks)
     rows, columns = torch.arange(h, device=targets.device) + 0.5, torch.arange(w, device=targets.device) + 0.5
     opened = 0

@@ -13,7 +13,15 @@ from torch import Tensor
 
 from partswap.checkpoint.format import Checkpoint
 from partswap.discovery.step import normalise
-from partswap.distillation.near import SIDE, Clusters, believed, cluster, from_near, squares_around
+from partswap.distillation.near import (
+    SIDE,
+    Clusters,
+    believed,
+    cluster,
+    foreground,
+    from_near,
+    squares_around,
+)
 from partswap.distillation.targets import STRIDE
 from partswap.engine.loading import load_student
 from partswap.imaging.draw import overlay, palette, sheet
@@ -70,8 +78,7 @@ def _seen(net: Segmenter, photos: PhotoSet) -> tuple[Tensor, Tensor]:
 def _sheet(net: Segmenter, photos: PhotoSet, targets: Tensor, clusters: Clusters) -> np.ndarray:
     """Photos from near, each beside itself with the clusters in their colours, numbered."""
     size = (targets.shape[-2], targets.shape[-1])
-    assert photos.masks is not None
-    masks = F.interpolate(photos.masks.float() / 255, size=size, mode="area")
+    masks = foreground(photos, size)
     squares, there = squares_around(targets, clusters.of, masks)
     number = len(clusters.centres)
     names = {i: str(i) for i in range(1, number + 1)}

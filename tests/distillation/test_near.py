@@ -203,10 +203,14 @@ def test_every_number_is_named_once(tmp_path: Path, said: str, why: str) -> None
 def test_other_files_and_other_models_are_refused(tmp_path: Path) -> None:
     write_clusters(tmp_path / "near.safetensors", found())
     (tmp_path / "text").write_text("no tensors")
+    write_clusters(tmp_path / "damaged", Clusters((2,), torch.full((2, 6), torch.nan), "abc"))
+    write_clusters(tmp_path / "larger", Clusters((2, 4), torch.zeros(2, 6), "abc"))
     for text, why in (
         (f"{tmp_path}/near.safetensors:1=head,2=neck", "was found by the model abc"),
         (f"{tmp_path}/nowhere:1=head", "no such file"),
         (f"{tmp_path}/text:1=head", "parts near"),
+        (f"{tmp_path}/damaged:1=head,2=neck", "is damaged"),
+        (f"{tmp_path}/larger:1=head,2=neck", "more parts than the 3"),
         ("near.safetensors", "--near is FILE"),
     ):
         with pytest.raises(UsageError, match=why):

@@ -140,6 +140,13 @@ def test_parts_are_drawn_as_they_look_from_near(
         ["--out", tmp_path / "n", "--seed", 2**70],
     ):
         assert cli(*words[:5], "--parts", "1", "--into", 3, *wrong).code == 2
+    some = Path(shutil.copytree(drawn.photos, tmp_path / "some"))
+    (some / "broken.png").write_bytes(b"no image")
+    ended = cli(
+        *words[:2], some, *words[3:], "--parts", "1,3,4", "--out", tmp_path / "others", "--device", "cpu"
+    )
+    assert (ended.code, "broken.png" in ended.err) == (1, True)
+    assert (tmp_path / "others.safetensors").exists(), "one that cannot be read costs no more than itself"
     said = f"{tmp_path}/near.safetensors:1+2=arm,3=3"
     after = refined(run_words, cli, tmp_path / "drawn", finished, "--near", said)
     assert after.config.training["refined"][-1]["near"] == "1+2=arm,3=3"

@@ -127,6 +127,7 @@ def near_command(
     photos = load_photos(data, frame).to(torch.device(training_device(device)))
     for name, reason in photos.skipped:
         voice.error(f"{name}: {reason}")
+    voice.say(f"looking at some of {len(photos)} photos from near; minutes on a CPU")
     found, picture = find_from_near(checkpoint, photos, of, into, seed)
     write_clusters(found_file, found)
     save_image(picture, picture_file, overwrite=overwrite)

@@ -148,7 +148,6 @@ def cluster(
     number: int,
     revision: str,
     seed: int = 0,
-    report: Callable[[int, int], None] | None = None,
 ) -> Clusters:
     """Group the parts ``of`` once more, in ``number`` clusters.
 
@@ -165,15 +164,13 @@ def cluster(
     g = torch.Generator().manual_seed(seed)
     chosen = chosen[torch.randperm(len(chosen), generator=g)[:FITTED_ON].to(chosen.device)]
     found, heights = [], []
-    for done, some in enumerate(chosen.split(AT_ONCE)):
+    for some in chosen.split(AT_ONCE):
         view = from_near(net, photos.images[some], squares[some], (h, w))
         on, known = believed(view, targets[some], of, masks[some])
         on &= known.view(-1, 1, 1)
         found.append(view.features.permute(0, 2, 3, 1)[on])
         rows = torch.linspace(0, 1, on.shape[1], device=on.device).view(1, -1, 1).expand_as(on)
         heights.append(rows[on])
-        if report is not None:
-            report(min(AT_ONCE * (done + 1), len(chosen)), len(chosen))
     if sum(map(len, found)) < number * MANY:
         raise UsageError("hardly any photo shows these parts as the model knows them; give others.")
     features, height = torch.cat(found).cpu(), torch.cat(heights).cpu()

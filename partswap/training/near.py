@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 
 import numpy as np
@@ -42,7 +42,6 @@ def find_from_near(
     of: Sequence[int],
     number: int,
     seed: int,
-    report: Callable[[int, int], None] | None = None,
 ) -> tuple[Clusters, np.ndarray]:
     """Group the parts ``of`` (ids) once more, in ``number`` clusters.
 
@@ -59,7 +58,7 @@ def find_from_near(
     net = load_student(checkpoint).to(device).eval()
     targets, masks = _seen(net, photos)
     photos = dataclasses.replace(photos, masks=masks)
-    found = cluster(net, photos, targets, of, number, checkpoint.revision, seed, report)
+    found = cluster(net, photos, targets, of, number, checkpoint.revision, seed)
     return found, _sheet(net, photos, targets, found)
 
 

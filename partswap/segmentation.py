@@ -16,6 +16,7 @@ import numpy as np
 
 from partswap.appearance import drawn_to_appearance
 from partswap.checkpoint import Checkpoint, read_checkpoint, resolve_model
+from partswap.crossings import with_crossings
 from partswap.engine import Engine, open_engine
 from partswap.errors import ModelError
 from partswap.imaging import Frame, LoadedImage, fit, load_image
@@ -152,7 +153,8 @@ class Model:
 
     photos: whether what it sees are photos, not the frames of a clip. Photos that the net is unsure of are
     offered to it turned as well (`partswap.turning`), their parts keep to their colours
-    (`partswap.appearance`), and limbs are no islands (`partswap.islands`).
+    (`partswap.appearance`), bare limbs may lie before the body (`partswap.crossings`), and are no islands
+    (`partswap.islands`).
     """
 
     def __init__(self, checkpoint: Checkpoint, engine: Engine, photos: bool = True) -> None:
@@ -205,7 +207,9 @@ class Model:
         ids = tuple(range(1, len(self.parts) + 1))
         if self.photos:
             part_map = drawn_to_appearance(part_map, prepared.pixels)
-            part_map = without_islands(part_map, self.checkpoint.config.limbs)
+            limbs = self.checkpoint.config.limbs
+            part_map = with_crossings(part_map, prepared.pixels, limbs)
+            part_map = without_islands(part_map, limbs)
         return Segmentation(prepared.image, part_map, prepared.frame, self.parts, ids, self.source)
 
     def segment_many(self, images: Iterable[ImageSource | LoadedImage]) -> Iterator[Segmentation]:

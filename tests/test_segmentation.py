@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,6 +62,26 @@ def test_islands_of_limbs_are_mended_in_photos_and_not_in_the_frames_of_a_clip(
     assert (model.found(prepared, part_map).part_map.argmax(0)[island] == 1).all()
     assert (told.found(prepared, part_map).part_map.argmax(0)[island] == 2).all()
     assert (told.for_frames().found(prepared, part_map).part_map.argmax(0)[island] == 1).all()
+
+
+def test_bare_limbs_are_looked_for_before_the_body_in_photos_and_not_in_the_frames_of_a_clip(
+    model: partswap.Model, monkeypatch: pytest.MonkeyPatch, photo: Path
+):
+    told = HangingLimb((1,), before=(2,), bare=(3,))
+    config = replace(model.checkpoint.config, limbs=(told,))
+    looking = partswap.Model(replace(model.checkpoint, config=config), model.engine)
+    asked = []
+
+    def crossed(part_map: np.ndarray, pixels: np.ndarray, limbs: Any) -> np.ndarray:
+        asked.append((pixels.shape, limbs))
+        return part_map
+
+    monkeypatch.setattr("partswap.segmentation.with_crossings", crossed)
+    prepared = model.prepare(photo)
+    looking.found(prepared, np.full((7, 32, 24), 1 / 7, np.float32))
+    assert asked == [(prepared.pixels.shape, (told,))]
+    looking.for_frames().found(prepared, np.full((7, 32, 24), 1 / 7, np.float32))
+    assert len(asked) == 1
 
 
 def test_only_leaves_the_others_out(found: partswap.Segmentation):

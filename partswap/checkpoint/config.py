@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from partswap.errors import ModelError
@@ -35,11 +35,14 @@ class HangingLimb:
     """A limb that hangs on a body, as a person told `train --limbs`.
 
     parts: ids of the parts that make it up. never: ids of those in whose midst no piece of it lies
-    (`partswap.islands`).
+    (`partswap.islands`). before: ids of those that it may lie before, where it is bare, and bare: of those
+    that have its colour then (`partswap.crossings`); with one goes the other.
     """
 
     parts: tuple[int, ...]
-    never: tuple[int, ...]
+    never: tuple[int, ...] = ()
+    before: tuple[int, ...] = ()
+    bare: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,9 +87,13 @@ class Config:
         _require(len(self.std) == 3 and all(_real(s) and 1e-3 <= s <= 100 for s in self.std), "std", self.std)
         _require(len(self.limbs) <= MAX_LIMBS, "limbs", self.limbs)
         for limb in self.limbs:
-            ids = (*limb.parts, *limb.never)
-            _require(all(_whole(part, 1, self.parts) for part in ids), "limbs", limb)
-            _require(limb.parts and limb.never and len(set(ids)) == len(ids), "limbs", limb)
+            others = (*limb.never, *limb.before, *limb.bare)
+            for ids in (limb.parts, limb.never, limb.before, limb.bare):
+                _require(all(_whole(part, 1, self.parts) for part in ids), "limbs", limb)
+                _require(len(set(ids)) == len(ids), "limbs", limb)
+            _require(limb.parts and others and not set(limb.parts) & set(others), "limbs", limb)
+            _require(bool(limb.before) == bool(limb.bare), "limbs", limb)
+            _require(not set(limb.before) & set(limb.bare), "limbs", limb)
         _require(isinstance(self.training, Mapping), "training", self.training)
         _check_net("student", self.student, self.parts)
         if self.renderer is not None:
@@ -144,14 +151,19 @@ class Config:
 
 
 def _lists(limb: HangingLimb) -> dict[str, list[int]]:
-    return {"parts": list(limb.parts), "never": list(limb.never)}
+    return {key: list(ids) for key, ids in asdict(limb).items() if ids or key == "never"}
 
 
 def _limb(data: object) -> HangingLimb:
     """A limb from `config.json`; that its ids are parts is looked at by :class:`Config`."""
     _require(isinstance(data, dict), "limbs", data)
     assert isinstance(data, dict)
-    return HangingLimb(*(tuple(_listed(f"limbs.{key}", data.get(key))) for key in ("parts", "never")))
+    return HangingLimb(
+        **{
+            key: tuple(_listed(f"limbs.{key}", data.get(key, [])))
+            for key in ("parts", "never", "before", "bare")
+        }
+    )
 
 
 def _listed(key: str, value: object) -> list[Any]:

@@ -36,9 +36,9 @@ MOVED = 0.8
 """Probability that a limb of a puppet moves; else it stays as it is in the photo."""
 IN_FRONT = 0.7
 """Probability that it passes in front of the body, not behind."""
-UP, DRESSED, BEFORE, NEVER = "up", "dressed", "before=", "never="
-"""Said of a limb that stands, of one that has no one appearance, of one that may lie before others, and of
-one that is no island in others."""
+UP, DRESSED, BEFORE, BARE, NEVER = "up", "dressed", "before=", "bare=", "never="
+"""Said of a limb that stands, of one that has no one appearance, of one that may lie before others, of what
+has its colour then, and of one that is no island in others."""
 LEAST = 0.01
 """Limbs with less than this share of the foreground are not moved."""
 FRINGE = 0.05
@@ -58,8 +58,8 @@ class Limb:
             head does, and turns to either side; else there is one on each side, which hangs and bends;
             dressed: it has no one appearance, as a leg in shorts and shoes has none, and is only moved;
             before: ids of what it may lie before, and is known by its bare colour
-            (:mod:`partswap.distillation.crossings`); never: ids of what is taken for it at times, in whose
-            midst it never lies (:mod:`partswap.islands`).
+            (:mod:`partswap.crossings`); bare: ids of what has that colour too, if that was said; never: ids
+            of what is taken for it at times, in whose midst it never lies (:mod:`partswap.islands`).
     """
 
     parts: tuple[int, ...]
@@ -67,6 +67,7 @@ class Limb:
     stands: bool = False
     dressed: bool = False
     before: tuple[int, ...] = ()
+    bare: tuple[int, ...] = ()
     never: tuple[int, ...] = ()
 
     @property
@@ -76,11 +77,12 @@ class Limb:
 
 
 def parse_limbs(text: str, parts: Parts) -> tuple[Limb, ...]:
-    """``arm+hand=180:before=chest+hip,leg+foot:dressed,head=60:up`` -> limbs, by the names or ids of
-    ``parts``; raises UsageError.
+    """``arm+hand=180:before=chest+hip:bare=neck,leg+foot:dressed,head=60:up`` -> limbs, by the names or ids
+    of ``parts``; raises UsageError.
 
     ``:up`` is said of one that stands, ``:dressed`` of one that has no one appearance, ``:before=PARTS`` of
-    one that may lie before others, ``:never=PARTS`` of one that is no island in them.
+    one that may lie before others, ``:bare=PARTS`` of what has its colour then, ``:never=PARTS`` of one that
+    is no island in them.
     """
     limbs = []
     for word in filter(None, (w.strip() for w in text.split(","))):
@@ -92,24 +94,26 @@ def parse_limbs(text: str, parts: Parts) -> tuple[Limb, ...]:
             turn = math.nan
         if not 0 <= turn <= 180:
             raise UsageError(f"--limbs: '{word}' must turn by 0 to 180 degrees, such as arm+hand=180.")
-        behind, around = (
-            [one.removeprefix(key) for one in said if one.startswith(key)] for key in (BEFORE, NEVER)
-        )
-        unknown = [one for one in said if one not in (UP, DRESSED) and not one.startswith((BEFORE, NEVER))]
-        if unknown or len(behind) > 1 or len(around) > 1:
+        keys = (BEFORE, BARE, NEVER)
+        named = [[one.removeprefix(key) for one in said if one.startswith(key)] for key in keys]
+        unknown = [one for one in said if one not in (UP, DRESSED) and not one.startswith(keys)]
+        if unknown or max(map(len, named)) > 1:
             raise UsageError(
-                f"--limbs: '{word}' may have :up, :dressed, one :before=PARTS and one :never=PARTS after its "
-                "degrees."
+                f"--limbs: '{word}' may have :up, :dressed, and one each of :before=PARTS, :bare=PARTS and "
+                ":never=PARTS after its degrees."
             )
-        if DRESSED in said and (behind or around or not turn):
+        if DRESSED in said and (any(named) or not turn):
             raise UsageError(
-                f"--limbs: '{word}' has no one appearance: it must turn, and has no :before and no :never."
+                f"--limbs: '{word}' has no one appearance: it must turn, and has no :before, no :bare and no "
+                ":never."
             )
         own = parts.parse(names.split("+"))
-        before, never = (parts.parse(some[0].split("+")) if some else () for some in (behind, around))
-        if set(own) & {*before, *never}:
-            raise UsageError(f"--limbs: '{word}' would lie before or in itself.")
-        limbs.append(Limb(own, turn, UP in said, DRESSED in said, before, never))
+        before, bare, never = (parts.parse(some[0].split("+")) if some else () for some in named)
+        if set(own) & {*before, *bare, *never}:
+            raise UsageError(f"--limbs: '{word}' would lie before or in itself, or be told by itself.")
+        if bare and (not before or set(bare) & set(before)):
+            raise UsageError(f"--limbs: '{word}': :bare is said of other parts than :before, and needs it.")
+        limbs.append(Limb(own, turn, UP in said, DRESSED in said, before, bare, never))
     if len(limbs) > MAX_LIMBS:
         raise UsageError(f"--limbs: {len(limbs)} limbs are more than the {MAX_LIMBS} that a model remembers.")
     return tuple(limbs)

@@ -138,9 +138,13 @@ def _foreground(run: Run, student: Segmenter, batch: int = 16) -> Tensor:
 
 
 def _hanging(run: Run, checkpoint: Checkpoint) -> tuple[HangingLimb, ...]:
-    """What the model is to remember of its limbs: the last that were said to be no islands; nothing once its
-    parts are others."""
-    told = tuple(HangingLimb(limb.parts, limb.never) for limb in run.limbs if limb.never)
+    """What the model is to remember of its limbs: the last that were said to be no islands, or to be as bare
+    as others where they lie before the body; nothing once its parts are others."""
+    told = tuple(
+        HangingLimb(limb.parts, limb.never, limb.before if limb.bare else (), limb.bare)
+        for limb in run.limbs
+        if limb.never or limb.bare
+    )
     return told or (() if run.options.regroup else checkpoint.config.limbs)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from partswap.distillation.appearances import FINER, alike, limbs_drawn, of_one_colour
+from partswap.distillation.appearances import FINER, alike, limbs_drawn
 from partswap.parts import Parts
 from partswap.training.data import PhotoSet
 from partswap.training.puppets import Limb
@@ -13,13 +13,10 @@ H, W = 96, 64
 VEST, SKIN = (20, 20, 24), (205, 150, 125)
 
 
-def test_parts_of_one_name_are_of_one_kind_and_parts_of_one_limb_of_one_colour() -> None:
+def test_parts_of_one_name_are_of_one_kind() -> None:
     parts = Parts.default(5).renamed({1: "arm", 2: "chest", 3: "arm", 4: "hand"})
     assert alike(parts) == [0, 1, 0, 2, 3]
     assert alike(Parts.default(3)) == [0, 1, 2]
-    assert of_one_colour(5, (Limb((1, 3, 4), 0.0),)) == [0, 1, 0, 0, 2]
-    assert of_one_colour(5, (Limb((1, 3), 0.0), Limb((3, 5), 0.0))) == [0, 1, 0, 2, 0]
-    assert of_one_colour(3, ()) == [0, 1, 2]
 
 
 def test_a_bare_knee_below_shorts_is_no_hand() -> None:

@@ -1,4 +1,4 @@
-"""A bare limb before the body is a limb in the part maps to learn from."""
+"""A bare limb before the body is a limb, in the part maps to learn from and in photos that are segmented."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from partswap.distillation.appearances import FINER, limbs_drawn
-from partswap.distillation.crossings import crossing, nothing_but
+from partswap.checkpoint.config import HangingLimb
+from partswap.crossings import crossing, of_one_colour, with_crossings
+from partswap.distillation.appearances import FINER, limbs_drawn, nothing_but
 from partswap.parts import Parts
 from partswap.training.data import PhotoSet
 from partswap.training.puppets import Limb
@@ -66,6 +67,89 @@ def test_a_bare_forearm_before_a_vest_is_an_arm_and_the_vest_stays() -> None:
 )
 def test_what_may_be_none_stays(why: str, of: PhotoSet) -> None:
     assert (in_the_middle(CROSSES, of) == 0).all(), why
+
+
+def with_throat(colour: tuple[int, int, int] = SKIN) -> PhotoSet:
+    """The same, below a head that is the hip, above a throat of a colour."""
+    of = photo()
+    of.images[:, :, 16:24, 20:44] = torch.tensor(colour, dtype=torch.uint8).view(3, 1, 1)
+    return of
+
+
+def throat_by_place() -> torch.Tensor:
+    targets = by_place()
+    targets[:, :, 4:6, 5:11] = torch.tensor([5, 5, 245], dtype=torch.uint8).view(3, 1, 1)
+    return targets
+
+
+def test_a_limb_of_another_colour_than_what_is_bare_wears_a_sleeve() -> None:
+    told = (Limb((2,), 0.0, before=(1,), bare=(3,)),)
+    rows = slice(FOREARM.start // 2 + 1, FOREARM.stop // 2 - 1)
+
+    def before_the_trunk(of: PhotoSet, targets: torch.Tensor) -> torch.Tensor:
+        return limbs_drawn(targets, of, PARTS, told)[0].argmax(0)[rows, 12:19]
+
+    assert (before_the_trunk(with_throat(), throat_by_place()) == 1).all()
+    assert (before_the_trunk(with_throat((90, 120, 60)), throat_by_place()) == 0).all()
+    assert (before_the_trunk(photo(), by_place()) == 0).all(), "nothing bare is seen to tell it by"
+
+
+TOLD = HangingLimb((2,), before=(1,), bare=(3,))
+
+
+def seen(of: PhotoSet) -> tuple[np.ndarray, np.ndarray]:
+    """What a net says of it when it is segmented, float32 (4, H, W), and its pixels."""
+    assert of.masks is not None
+    given = throat_by_place().repeat_interleave(4, 2).repeat_interleave(4, 3)[0].float() / 255
+    mask = of.masks[0].float() / 255 * 0.9
+    part_map = torch.cat([1 - mask, given / given.sum(0) * mask]).numpy()
+    return part_map, of.images[0].permute(1, 2, 0).contiguous().numpy()
+
+
+def test_segment_sees_a_bare_forearm_before_a_vest() -> None:
+    part_map, pixels = seen(with_throat())
+    given = part_map.copy()
+    found = with_crossings(part_map, pixels, [TOLD])
+    assert (part_map == given).all(), "in place"
+    assert found.dtype == np.float32
+    assert (found[0] == part_map[0]).all()
+    np.testing.assert_allclose(found.sum(axis=0), 1, atol=1e-5)
+    inside = (slice(FOREARM.start + 1, FOREARM.stop - 1), slice(COLUMNS.start + 1, COLUMNS.stop - 1))
+    assert (found[(2, *inside)] > 0.89).all()
+    away = np.ones((H, W), bool)
+    away[FOREARM.start - 2 : FOREARM.stop + 2, COLUMNS.start - 2 : COLUMNS.stop + 2] = False
+    assert (found[:, away] == part_map[:, away]).all()
+
+
+@pytest.mark.parametrize(
+    ("why", "throat", "limbs"),
+    [
+        ("nothing was told", SKIN, []),
+        ("of islands only", SKIN, [HangingLimb((2,), never=(3,))]),
+        ("it may lie before something else", SKIN, [HangingLimb((2,), before=(3,), bare=(1,))]),
+        ("the limb is in a sleeve", (90, 120, 60), [TOLD]),
+    ],
+)
+def test_segment_leaves_the_rest_as_it_is(
+    why: str, throat: tuple[int, int, int], limbs: list[HangingLimb]
+) -> None:
+    part_map, pixels = seen(with_throat(throat))
+    assert with_crossings(part_map, pixels, limbs) is part_map, why
+
+
+def test_segment_finds_no_crossing_where_nobody_is() -> None:
+    part_map, pixels = seen(with_throat())
+    part_map[0], part_map[1:] = 1, 0
+    assert with_crossings(part_map, pixels, [TOLD]) is part_map
+    for size in ((1, 1), (1, 300), (300, 1)):
+        some = np.full((4, *size), 0.25, np.float32)
+        assert with_crossings(some, np.zeros((*size, 3), np.uint8), [TOLD]).shape == some.shape
+
+
+def test_parts_of_one_limb_share_one_colour() -> None:
+    assert of_one_colour(5, [(1, 3, 4)]) == [0, 1, 0, 0, 2]
+    assert of_one_colour(5, [(1, 3), (3, 5)]) == [0, 1, 0, 2, 0]
+    assert of_one_colour(3, []) == [0, 1, 2]
 
 
 def test_it_lies_only_before_what_was_named() -> None:

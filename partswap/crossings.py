@@ -16,6 +16,7 @@ from scipy import ndimage
 from partswap.appearance import likelihoods
 from partswap.checkpoint.config import HangingLimb
 from partswap.imaging.opencv import opencv
+from partswap.islands import give_to
 
 OTHERWISE = 0.15
 """Least likelihood of a colour: lower than when all parts keep to theirs (`partswap.appearance`)."""
@@ -66,8 +67,7 @@ def with_crossings(part_map: np.ndarray, pixels: np.ndarray, limbs: Sequence[Han
             where = cv2.resize(found.astype(np.float32), (w, h), interpolation=cv2.INTER_LINEAR) > 0.5
             own = np.isin(np.arange(1, len(part_map)), limb.parts)
             part_map = part_map.copy()
-            shares = (part_map[1:, where] + 1e-6) * own[:, None]
-            part_map[1:, where] = shares * ((1 - part_map[0, where]) / shares.sum(axis=0))
+            give_to(part_map, where, own)
     return part_map
 
 

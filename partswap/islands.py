@@ -1,7 +1,8 @@
 """A limb hangs on a body: what is taken for one in the midst of a leg is none.
 
 A bare knee is at the height of a hand and has its colour, so a net that knows parts by their place takes it
-for one. But no arm leads there. Which parts make up limbs, and where they never lie, a person said in
+for one. But no arm leads there. And a raised fist is at the height of a head; but a body has one, and an arm
+leads to the fist. Which parts make up limbs, where they never lie and what there is once, a person said in
 training (`train --limbs`); the model remembers it.
 """
 
@@ -55,7 +56,7 @@ def without_islands(part_map: np.ndarray, limbs: Sequence[HangingLimb]) -> np.nd
         float32 (K+1, h, w); background is as it was, and so is a part map without islands.
     """
     ids = np.arange(1, len(part_map))
-    for limb in limbs:
+    for limb in (limb for limb in limbs if limb.never):
         own, around = np.isin(ids, limb.parts), np.isin(ids, limb.never)
         parts, on = part_map[1:], part_map[0] < 0.5
         as_limb, outside, rest = (_largest(parts, which) for which in (own, around, ~(own | around)))
@@ -66,10 +67,50 @@ def without_islands(part_map: np.ndarray, limbs: Sequence[HangingLimb]) -> np.nd
             part_map = part_map.copy()
         for island in found:
             rows, columns = island.box
-            there = part_map[:, rows, columns]
-            shares = (there[1:, island.piece] + 1e-6) * island.lies_in(parts, around)[:, None]
-            there[1:, island.piece] = shares * ((1 - there[0, island.piece]) / shares.sum(axis=0))
+            give_to(part_map[:, rows, columns], island.piece, island.lies_in(parts, around))
     return part_map
+
+
+def without_second_pieces(part_map: np.ndarray, limbs: Sequence[HangingLimb]) -> np.ndarray:
+    """The part map of a photo in which further pieces of what a body has once are the limb that they lie in.
+    What a second person has of it touches other parts too, and stays.
+
+    Args:
+        part_map: float32 (K+1, h, w), probabilities, channel 0 background.
+
+    Returns:
+        float32 (K+1, h, w); background is as it was, and so is a part map without such pieces.
+    """
+    cv2 = opencv()
+    limbs = [limb for limb in limbs if limb.once]
+    if not limbs:
+        return part_map
+    labels = np.where(part_map[0] < 0.5, part_map[1:].argmax(axis=0) + 1, 0).astype(np.uint8)
+    found = []
+    for limb in limbs:
+        for once in limb.once:
+            on = np.isin(labels, once).astype(np.uint8)
+            number, pieces, stats, _ = cv2.connectedComponentsWithStats(on, connectivity=4)
+            if not 2 < number <= MANY:
+                continue
+            largest = 1 + stats[1:, cv2.CC_STAT_AREA].argmax()
+            for piece in set(range(1, number)) - {largest}:
+                box, here, ring = _with_ring(pieces, stats, piece)
+                border = labels[box][ring & (labels[box] > 0)]
+                if len(border) and np.isin(border, limb.parts).mean() >= AROUND:
+                    found.append((box, here, limb.parts))
+    if found:
+        part_map = part_map.copy()
+    for (rows, columns), here, parts in found:
+        give_to(part_map[:, rows, columns], here, np.isin(np.arange(1, len(part_map)), parts))
+    return part_map
+
+
+def give_to(part_map: np.ndarray, where: np.ndarray, which: np.ndarray) -> None:
+    """Give places, bool (h, w), to the parts ``which``, bool (K,), in place, as it is thought of each.
+    part_map is float32 (K+1, h, w), and its background stays."""
+    shares = (part_map[1:, where] + 1e-6) * which[:, None]
+    part_map[1:, where] = shares * ((1 - part_map[0, where]) / shares.sum(axis=0))
 
 
 def islands(limb: np.ndarray, around: np.ndarray, known: np.ndarray) -> list[Island]:
@@ -81,18 +122,27 @@ def islands(limb: np.ndarray, around: np.ndarray, known: np.ndarray) -> list[Isl
     """
     cv2 = opencv()
     number, pieces, stats, _ = cv2.connectedComponentsWithStats(limb.astype(np.uint8), connectivity=4)
-    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     found = []
     for piece in range(1, number if number <= MANY else 0):
-        x, y, width, height = stats[piece, :4]
-        box = (_wider(y, height), _wider(x, width))
-        here = pieces[box] == piece
-        ring = (cv2.dilate(here.astype(np.uint8), cross, iterations=BORDER) > 0) & ~here
+        box, here, ring = _with_ring(pieces, stats, piece)
         border = ring & known[box]
         inside = border.any() and border.sum() >= WITHIN * ring.sum()
         if inside and around[box][border].mean() >= AROUND:
             found.append(Island(box, here, border))
     return found
+
+
+def _with_ring(
+    pieces: np.ndarray, stats: np.ndarray, piece: int
+) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray]:
+    """A piece, what OpenCV says of all of them being given: rows and columns about it, and bool of that
+    shape, where it is and where its border is."""
+    cv2 = opencv()
+    x, y, width, height = stats[piece, :4]
+    box = (_wider(y, height), _wider(x, width))
+    here = pieces[box] == piece
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    return box, here, (cv2.dilate(here.astype(np.uint8), cross, iterations=BORDER) > 0) & ~here
 
 
 def _largest(parts: np.ndarray, which: np.ndarray) -> np.ndarray:

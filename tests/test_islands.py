@@ -8,7 +8,7 @@ import torch
 
 from partswap.checkpoint.config import HangingLimb
 from partswap.distillation.appearances import FINER, limbs_drawn
-from partswap.islands import islands, without_islands
+from partswap.islands import islands, without_islands, without_second_pieces
 from partswap.parts import Parts
 from partswap.training.data import PhotoSet
 from partswap.training.puppets import Limb
@@ -124,3 +124,58 @@ def test_noise_is_left_alone() -> None:
     part_map[2] = 0.5
     part_map[1, ::2, ::2] = 0.9
     assert without_islands(part_map, [HangingLimb((1,), (2,))]) is part_map
+
+
+def with_fist(rows: slice = slice(2, 7), beside: int = 2) -> np.ndarray:
+    """Of one with a raised arm whose fist is taken for a head, (5, H, W): background, arm, chest, head in two
+    parts. ``beside`` is what is below the fist."""
+    part_map = np.full((5, H, W), 0.01, np.float32)
+    part_map[0] = 0.96
+    for part, y, x in (
+        (3, slice(4, 12), slice(14, 20)),
+        (4, slice(4, 7), slice(14, 20)),
+        (2, slice(12, 30), slice(12, 22)),
+        (1, slice(18, 22), slice(4, 12)),
+        (beside, slice(rows.stop, 18), slice(4, 9)),
+    ):
+        part_map[:, y, x] = 0.02
+        part_map[part, y, x] = 0.92
+    part_map[:, rows, slice(4, 9)] = np.array([0.04, 0.1, 0.2, 0.6, 0.06], np.float32).reshape(5, 1, 1)
+    return part_map
+
+
+HEAD_ONCE = [HangingLimb((1,), once=((3, 4),))]
+FIST = (slice(2, 7), slice(4, 9))
+
+
+def test_a_fist_is_no_second_head() -> None:
+    part_map = with_fist(beside=1)
+    given = part_map.copy()
+    found = without_second_pieces(part_map, HEAD_ONCE)
+    assert (part_map == given).all(), "in place"
+    assert found.dtype == np.float32
+    assert (found[0] == given[0]).all()
+    np.testing.assert_allclose(found[(1, *FIST)], 0.96, atol=1e-6)
+    elsewhere = np.ones((H, W), bool)
+    elsewhere[FIST] = False
+    assert (found[:, elsewhere] == given[:, elsewhere]).all(), "two parts of one head touch, and stay"
+
+
+@pytest.mark.parametrize(
+    ("why", "part_map", "limbs"),
+    [
+        ("a second person's, on a chest", with_fist(beside=2), HEAD_ONCE),
+        ("nothing of it was told", with_fist(beside=1), [HangingLimb((1,), (2,))]),
+        ("the chest is once, the head is not", with_fist(beside=1), [HangingLimb((1,), once=((2,),))]),
+        ("the limb is another", with_fist(beside=1), [HangingLimb((2,), once=((3, 4),))]),
+        ("there is no limb", np.full((5, H, W), 0.2, np.float32), HEAD_ONCE),
+    ],
+)
+def test_other_second_pieces_stay(why: str, part_map: np.ndarray, limbs: list[HangingLimb]) -> None:
+    assert without_second_pieces(part_map, limbs) is part_map, why
+
+
+def test_the_larger_of_two_heads_stays_even_on_an_arm() -> None:
+    part_map = with_fist(beside=1)
+    part_map[:, 4:12, 14:20] = part_map[:, 30:31, :1]  # his head is behind something
+    assert without_second_pieces(part_map, HEAD_ONCE) is part_map

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from typing import Any
 
 from partswap.errors import ModelError
@@ -36,13 +37,15 @@ class HangingLimb:
 
     parts: ids of the parts that make it up. never: ids of those in whose midst no piece of it lies
     (`partswap.islands`). before: ids of those that it may lie before, where it is bare, and bare: of those
-    that have its colour then (`partswap.crossings`); with one goes the other.
+    that have its colour then (`partswap.crossings`); with one goes the other. once: ids of what a body has
+    once, each with all of its parts; a further piece within the limb is the limb (`partswap.islands`).
     """
 
     parts: tuple[int, ...]
     never: tuple[int, ...] = ()
     before: tuple[int, ...] = ()
     bare: tuple[int, ...] = ()
+    once: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,10 @@ class Config:
         _require(len(self.std) == 3 and all(_real(s) and 1e-3 <= s <= 100 for s in self.std), "std", self.std)
         _require(len(self.limbs) <= MAX_LIMBS, "limbs", self.limbs)
         for limb in self.limbs:
-            others = (*limb.never, *limb.before, *limb.bare)
-            for ids in (limb.parts, limb.never, limb.before, limb.bare):
+            once = tuple(chain(*limb.once))
+            others = (*limb.never, *limb.before, *limb.bare, *once)
+            _require(len(limb.once) <= MAX_PARTS and all(limb.once), "limbs", limb)
+            for ids in (limb.parts, limb.never, limb.before, limb.bare, once):
                 _require(all(_whole(part, 1, self.parts) for part in ids), "limbs", limb)
                 _require(len(set(ids)) == len(ids), "limbs", limb)
             _require(limb.parts and others and not set(limb.parts) & set(others), "limbs", limb)
@@ -150,20 +155,21 @@ class Config:
         return cls(**values, limbs=limbs, training=data.get("training", {}))
 
 
-def _lists(limb: HangingLimb) -> dict[str, list[int]]:
-    return {key: list(ids) for key, ids in asdict(limb).items() if ids or key == "never"}
+def _lists(limb: HangingLimb) -> dict[str, Any]:
+    said: dict[str, Any] = {key: list(ids) for key, ids in asdict(limb).items() if ids or key == "never"}
+    if limb.once:
+        said["once"] = [list(ids) for ids in limb.once]
+    return said
 
 
 def _limb(data: object) -> HangingLimb:
     """A limb from `config.json`; that its ids are parts is looked at by :class:`Config`."""
     _require(isinstance(data, dict), "limbs", data)
     assert isinstance(data, dict)
-    return HangingLimb(
-        **{
-            key: tuple(_listed(f"limbs.{key}", data.get(key, [])))
-            for key in ("parts", "never", "before", "bare")
-        }
-    )
+    keys = ("parts", "never", "before", "bare")
+    ids = {key: tuple(_listed(f"limbs.{key}", data.get(key, []))) for key in keys}
+    once = tuple(tuple(_listed("limbs.once", each)) for each in _listed("limbs.once", data.get("once", [])))
+    return HangingLimb(**ids, once=once)
 
 
 def _listed(key: str, value: object) -> list[Any]:

@@ -141,6 +141,7 @@ def train_command(
             "A limb has one appearance in a photo; some views show it moved, or in a painted sleeve. After "
             "its degrees, :before=PARTS is a limb that, where it is bare, may lie before these parts, "
             ":bare=PARTS what has its colour then (the model remembers both, and `segment` looks for it), "
+            ":once=PARTS what a body has once (a further piece within the limb is the limb), "
             ":never=PARTS one that is not found in the midst of these, :dressed one that has no one "
             "appearance and only moves, :up one that stands on the body, as a head does.",
             show_default=False,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 import torch.nn.functional as F
@@ -36,9 +37,11 @@ MOVED = 0.8
 """Probability that a limb of a puppet moves; else it stays as it is in the photo."""
 IN_FRONT = 0.7
 """Probability that it passes in front of the body, not behind."""
-UP, DRESSED, BEFORE, BARE, NEVER = "up", "dressed", "before=", "bare=", "never="
-"""Said of a limb that stands, of one that has no one appearance, of one that may lie before others, of what
-has its colour then, and of one that is no island in others."""
+UP, DRESSED = "up", "dressed"
+"""Said of a limb that stands, and of one that has no one appearance."""
+BEFORE, BARE, NEVER, ONCE = "before=", "bare=", "never=", "once="
+"""Followed by parts: what a limb may lie before, what has its colour then, what it is no island in, and what
+a body has once."""
 LEAST = 0.01
 """Limbs with less than this share of the foreground are not moved."""
 FRINGE = 0.05
@@ -59,7 +62,8 @@ class Limb:
             dressed: it has no one appearance, as a leg in shorts and shoes has none, and is only moved;
             before: ids of what it may lie before, and is known by its bare colour
             (:mod:`partswap.crossings`); bare: ids of what has that colour too, if that was said; never: ids
-            of what is taken for it at times, in whose midst it never lies (:mod:`partswap.islands`).
+            of what is taken for it at times, in whose midst it never lies (:mod:`partswap.islands`); once: of
+            what a body has once, so that a further piece of it within the limb is none.
     """
 
     parts: tuple[int, ...]
@@ -69,6 +73,7 @@ class Limb:
     before: tuple[int, ...] = ()
     bare: tuple[int, ...] = ()
     never: tuple[int, ...] = ()
+    once: tuple[tuple[int, ...], ...] = ()
 
     @property
     def sides(self) -> tuple[float, ...]:
@@ -82,41 +87,50 @@ def parse_limbs(text: str, parts: Parts) -> tuple[Limb, ...]:
 
     ``:up`` is said of one that stands, ``:dressed`` of one that has no one appearance, ``:before=PARTS`` of
     one that may lie before others, ``:bare=PARTS`` of what has its colour then, ``:never=PARTS`` of one that
-    is no island in them.
+    is no island in them, ``:once=PARTS`` of what a body has once, one for each name.
     """
-    limbs = []
-    for word in filter(None, (w.strip() for w in text.split(","))):
-        plain, *said = word.split(":")
-        names, _, degrees = plain.partition("=")
-        try:
-            turn = float(degrees or DEGREES)
-        except ValueError:
-            turn = math.nan
-        if not 0 <= turn <= 180:
-            raise UsageError(f"--limbs: '{word}' must turn by 0 to 180 degrees, such as arm+hand=180.")
-        keys = (BEFORE, BARE, NEVER)
-        named = [[one.removeprefix(key) for one in said if one.startswith(key)] for key in keys]
-        unknown = [one for one in said if one not in (UP, DRESSED) and not one.startswith(keys)]
-        if unknown or max(map(len, named)) > 1:
-            raise UsageError(
-                f"--limbs: '{word}' may have :up, :dressed, and one each of :before=PARTS, :bare=PARTS and "
-                ":never=PARTS after its degrees."
-            )
-        if DRESSED in said and (any(named) or not turn):
-            raise UsageError(
-                f"--limbs: '{word}' has no one appearance: it must turn, and has no :before, no :bare and no "
-                ":never."
-            )
-        own = parts.parse(names.split("+"))
-        before, bare, never = (parts.parse(some[0].split("+")) if some else () for some in named)
-        if set(own) & {*before, *bare, *never}:
-            raise UsageError(f"--limbs: '{word}' would lie before or in itself, or be told by itself.")
-        if bare and (not before or set(bare) & set(before)):
-            raise UsageError(f"--limbs: '{word}': :bare is said of other parts than :before, and needs it.")
-        limbs.append(Limb(own, turn, UP in said, DRESSED in said, before, bare, never))
+    limbs = tuple(_parse_limb(word.strip(), parts) for word in text.split(",") if word.strip())
     if len(limbs) > MAX_LIMBS:
         raise UsageError(f"--limbs: {len(limbs)} limbs are more than the {MAX_LIMBS} that a model remembers.")
-    return tuple(limbs)
+    return limbs
+
+
+def _parse_limb(word: str, parts: Parts) -> Limb:
+    """One word of :func:`parse_limbs`; raises UsageError."""
+    plain, *said = word.split(":")
+    names, _, degrees = plain.partition("=")
+    try:
+        turn = float(degrees or DEGREES)
+    except ValueError:
+        turn = math.nan
+    if not 0 <= turn <= 180:
+        raise UsageError(f"--limbs: '{word}' must turn by 0 to 180 degrees, such as arm+hand=180.")
+    keys = (BEFORE, BARE, NEVER, ONCE)
+    named = [[one.removeprefix(key) for one in said if one.startswith(key)] for key in keys]
+    unknown = [one for one in said if one not in (UP, DRESSED) and not one.startswith(keys)]
+    if unknown or max(map(len, named)) > 1:
+        raise UsageError(
+            f"--limbs: '{word}' may have :up, :dressed, and one each of :before=PARTS, :bare=PARTS, "
+            ":never=PARTS and :once=PARTS after its degrees."
+        )
+    if DRESSED in said and (any(named) or not turn):
+        raise UsageError(
+            f"--limbs: '{word}' has no one appearance: it must turn, and has no :before, :bare, :never or "
+            ":once."
+        )
+    own = parts.parse(names.split("+"))
+    before, bare, never, each = (
+        [parts.parse(name) for name in some[0].split("+")] if some else [] for some in named
+    )
+    others = [frozenset(chain(*some)) for some in (before, bare, never, each)]
+    if any(some & set(own) for some in others):
+        raise UsageError(f"--limbs: '{word}' would lie before or in itself, or be told by itself.")
+    if bare and (not before or others[0] & others[1]):
+        raise UsageError(f"--limbs: '{word}': :bare is said of other parts than :before, and needs it.")
+    if len(others[3]) != sum(map(len, each)):
+        raise UsageError(f"--limbs: '{word}' says :once of a part twice.")
+    lies, told, islands = (tuple(sorted(some)) for some in others[:3])
+    return Limb(own, turn, UP in said, DRESSED in said, lies, told, islands, tuple(each))
 
 
 @dataclass(frozen=True)

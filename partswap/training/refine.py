@@ -138,12 +138,12 @@ def _foreground(run: Run, student: Segmenter, batch: int = 16) -> Tensor:
 
 
 def _hanging(run: Run, checkpoint: Checkpoint) -> tuple[HangingLimb, ...]:
-    """What the model is to remember of its limbs: the last that were said to be no islands, or to be as bare
-    as others where they lie before the body; nothing once its parts are others."""
+    """What the model is to remember of its limbs: the last of which it was said what they never lie in, what
+    is as bare as they are, or what there is once; nothing when its parts are others."""
     told = tuple(
-        HangingLimb(limb.parts, limb.never, limb.before if limb.bare else (), limb.bare)
+        HangingLimb(limb.parts, limb.never, limb.before if limb.bare else (), limb.bare, limb.once)
         for limb in run.limbs
-        if limb.never or limb.bare
+        if limb.never or limb.bare or limb.once
     )
     return told or (() if run.options.regroup else checkpoint.config.limbs)
 

@@ -187,7 +187,7 @@ def test_damaged_json(folder: Path, file, text):
 
 
 def test_limbs_are_remembered_and_may_be_missing(tmp_path: Path, folder: Path):
-    limbs = (HangingLimb((1, 3), (2,)), HangingLimb((1,), before=(2,), bare=(3,)))
+    limbs = (HangingLimb((1, 3), (2,)), HangingLimb((1,), before=(2,), bare=(3,), once=((2, 3),)))
     write(tmp_path / "limbs", config=replace(CONFIG, limbs=limbs))
     assert read_checkpoint(tmp_path / "limbs").config.limbs == limbs
     assert "limbs" not in json.loads((folder / "config.json").read_text())
@@ -237,6 +237,11 @@ def test_limbs_are_remembered_and_may_be_missing(tmp_path: Path, folder: Path):
         ("limbs", [{"parts": [1], "before": [2], "bare": [2]}]),
         ("limbs", [{"parts": [1], "before": [1], "bare": [2]}]),
         ("limbs", [{"parts": [1], "before": [2], "bare": 3}]),
+        ("limbs", [{"parts": [1], "never": [2], "once": [3]}]),
+        ("limbs", [{"parts": [1], "never": [2], "once": [[]]}]),
+        ("limbs", [{"parts": [1], "never": [2], "once": [[1]]}]),
+        ("limbs", [{"parts": [1], "never": [2], "once": [[2], [2]]}]),
+        ("limbs", [{"parts": [1], "never": [2], "once": [[99]]}]),
         ("training", []),
     ],
 )

@@ -184,6 +184,8 @@ def test_limbs_are_named_as_parts_are() -> None:
     assert parse_limbs("arm:never=1+3:before=1", parts) == (Limb((2, 4), 120.0, before=(1,), never=(1, 3)),)
     told = parse_limbs("arm:bare=3:before=1:never=3", parts)
     assert told == (Limb((2, 4), 120.0, before=(1,), bare=(3,), never=(3,)),)
+    once = parse_limbs("hand:once=arm+chest", parts)
+    assert once == (Limb((3,), 120.0, once=((2, 4), (1,))),)
     assert parse_limbs("", parts) == ()
     behind = ("arm:before=arm", "arm:before=", "arm:before", "arm:before=1:before=3", "arm:dressed:before=1")
     assert len(parse_limbs(",".join(["arm"] * 16), parts)) == 16
@@ -191,8 +193,9 @@ def test_limbs_are_named_as_parts_are() -> None:
         parse_limbs(",".join(["arm"] * 17), parts)
     midst = ("arm:never=arm", "arm:never=", "arm:never=1:never=3", "arm:dressed:never=1")
     bare = ("arm:bare=3", "arm:before=1:bare=1", "arm:before=1:bare=arm", "arm:before=1:bare=3:bare=3")
+    twice = ("arm:once=arm", "arm:once=", "arm:once=1+chest", "arm:once=1:once=3", "arm:dressed:once=1")
     undressed = "arm:before=1:bare=3:dressed"
-    bad = ("arm:dressed=60", "arm=0:dressed", "arm=60:down", undressed, *behind, *midst, *bare)
+    bad = ("arm:dressed=60", "arm=0:dressed", "arm=60:down", undressed, *behind, *midst, *bare, *twice)
     for wrong in (*bad, "arm=-1", "arm=200", "arm=far", "wing", "=90", ":up", "=90:up"):
         with pytest.raises(UsageError):
             parse_limbs(wrong, parts)

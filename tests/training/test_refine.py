@@ -90,8 +90,10 @@ def test_the_model_remembers_where_limbs_lie_and_where_never(
     told = refined(run_words, cli, first, finished, "--limbs", "arm=0:never=3+1")
     assert told.config.limbs == (HangingLimb((2,), (1, 3)),)
     assert refined(run_words, cli, second, first / "model").config.limbs == told.config.limbs
-    before = refined(run_words, cli, tmp_path / "before", finished, "--limbs", "arm=0:before=1:bare=3")
-    assert before.config.limbs == (HangingLimb((2,), before=(1,), bare=(3,)),)
+    before = refined(
+        run_words, cli, tmp_path / "before", finished, "--limbs", "arm=0:before=1:bare=3:once=3+1"
+    )
+    assert before.config.limbs == (HangingLimb((2,), before=(1,), bare=(3,), once=((3,), (1,))),)
     others = refined(run_words, cli, tmp_path / "others", first / "model", "--regroup")
     assert others.config.limbs == (), "its parts are new ones"
 

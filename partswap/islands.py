@@ -23,6 +23,9 @@ WITHIN = 1 / 3
 beside it, is no island in it."""
 BORDER = 2
 """Width of that border, pixels of the part map."""
+SECOND = 0.5
+"""Of the largest piece's area a further one has less: of two that are about as large, either may be the true
+one, or there are two."""
 MANY = 1000
 """With more pieces than this a limb is noise, and no islands are looked for."""
 
@@ -73,7 +76,7 @@ def without_islands(part_map: np.ndarray, limbs: Sequence[HangingLimb]) -> np.nd
 
 def without_second_pieces(part_map: np.ndarray, limbs: Sequence[HangingLimb]) -> np.ndarray:
     """The part map of a photo in which further pieces of what a body has once are the limb that they lie in.
-    What a second person has of it touches other parts too, and stays.
+    What a second person has of it stays where it is about as large, or touches other parts too.
 
     Args:
         part_map: float32 (K+1, h, w), probabilities, channel 0 background.
@@ -86,15 +89,17 @@ def without_second_pieces(part_map: np.ndarray, limbs: Sequence[HangingLimb]) ->
     if not limbs:
         return part_map
     labels = np.where(part_map[0] < 0.5, part_map[1:].argmax(axis=0) + 1, 0).astype(np.uint8)
+    there = set(np.unique(labels).tolist())
     found = []
     for limb in limbs:
-        for once in limb.once:
+        for once in limb.once if there & set(limb.parts) else ():
+            if not there & set(once):
+                continue
             on = np.isin(labels, once).astype(np.uint8)
             number, pieces, stats, _ = cv2.connectedComponentsWithStats(on, connectivity=4)
-            if not 2 < number <= MANY:
-                continue
-            largest = 1 + stats[1:, cv2.CC_STAT_AREA].argmax()
-            for piece in set(range(1, number)) - {largest}:
+            areas = stats[1:, cv2.CC_STAT_AREA]
+            small = 1 + np.flatnonzero(areas < SECOND * areas.max())
+            for piece in small.tolist() if number <= MANY else ():
                 box, here, ring = _with_ring(pieces, stats, piece)
                 border = labels[box][ring & (labels[box] > 0)]
                 if len(border) and np.isin(border, limb.parts).mean() >= AROUND:

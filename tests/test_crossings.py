@@ -137,6 +137,36 @@ def test_segment_leaves_the_rest_as_it_is(
     assert with_crossings(part_map, pixels, limbs) is part_map, why
 
 
+def test_a_few_pixels_of_what_is_bare_tell_nothing() -> None:
+    of, targets = with_throat(), by_place()
+    targets[:, :, 4, 5] = torch.tensor([5, 5, 245], dtype=torch.uint8).view(1, 3)
+    told = (Limb((2,), 0.0, before=(1,), bare=(3,)),)
+    rows = slice(FOREARM.start // 2 + 1, FOREARM.stop // 2 - 1)
+    assert (limbs_drawn(targets, of, PARTS, told)[0].argmax(0)[rows, 12:19] == 0).all()
+
+
+def test_a_sleeve_does_not_say_how_a_limb_looks() -> None:
+    """Arms of which most is in sleeves of the vest's colour: it is the bare forearm that crosses."""
+    of = with_throat()
+    for columns in (slice(0, 20), slice(44, W)):
+        of.images[:, :, 24:80, columns] = torch.tensor(VEST, dtype=torch.uint8).view(3, 1, 1)
+    of.images[:, :, FOREARM, :40] = torch.tensor(SKIN, dtype=torch.uint8).view(3, 1, 1)
+    part_map, pixels = seen(of)
+    found = with_crossings(part_map, pixels, [TOLD])
+    inside = (slice(FOREARM.start + 1, FOREARM.stop - 1), slice(COLUMNS.start + 1, COLUMNS.stop - 1))
+    assert (found[1:].argmax(axis=0)[inside] == 1).all()
+
+
+def test_what_crosses_keeps_its_outline_in_a_larger_photo() -> None:
+    part_map, pixels = seen(with_throat())
+    part_map, pixels = part_map.repeat(4, 1).repeat(4, 2), pixels.repeat(4, 0).repeat(4, 1)
+    found = with_crossings(part_map, pixels, [TOLD])
+    changed = (found != part_map).any(axis=0)
+    expected = np.zeros_like(changed)
+    expected[4 * FOREARM.start : 4 * FOREARM.stop, 4 * COLUMNS.start : 4 * COLUMNS.stop] = True
+    assert (changed ^ expected).sum() < 0.03 * expected.sum()
+
+
 def test_segment_finds_no_crossing_where_nobody_is() -> None:
     part_map, pixels = seen(with_throat())
     part_map[0], part_map[1:] = 1, 0

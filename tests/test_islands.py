@@ -126,7 +126,7 @@ def test_noise_is_left_alone() -> None:
     assert without_islands(part_map, [HangingLimb((1,), (2,))]) is part_map
 
 
-def with_fist(rows: slice = slice(2, 7), beside: int = 2) -> np.ndarray:
+def with_fist(rows: slice = slice(3, 7), beside: int = 2) -> np.ndarray:
     """Of one with a raised arm whose fist is taken for a head, (5, H, W): background, arm, chest, head in two
     parts. ``beside`` is what is below the fist."""
     part_map = np.full((5, H, W), 0.01, np.float32)
@@ -144,8 +144,14 @@ def with_fist(rows: slice = slice(2, 7), beside: int = 2) -> np.ndarray:
     return part_map
 
 
+def bordered(part_map: np.ndarray) -> np.ndarray:
+    """The fist with chest at its side."""
+    part_map[:, 3:7, 2:4] = np.array([0.02, 0.02, 0.92, 0.02, 0.02], np.float32).reshape(5, 1, 1)
+    return part_map
+
+
 HEAD_ONCE = [HangingLimb((1,), once=((3, 4),))]
-FIST = (slice(2, 7), slice(4, 9))
+FIST = (slice(3, 7), slice(4, 9))
 
 
 def test_a_fist_is_no_second_head() -> None:
@@ -168,11 +174,26 @@ def test_a_fist_is_no_second_head() -> None:
         ("nothing of it was told", with_fist(beside=1), [HangingLimb((1,), (2,))]),
         ("the chest is once, the head is not", with_fist(beside=1), [HangingLimb((1,), once=((2,),))]),
         ("the limb is another", with_fist(beside=1), [HangingLimb((2,), once=((3, 4),))]),
-        ("there is no limb", np.full((5, H, W), 0.2, np.float32), HEAD_ONCE),
+        ("a fifth of its border is chest", bordered(with_fist(beside=1)), HEAD_ONCE),
+        ("it is about as large as the other", with_fist(slice(0, 8), beside=1), HEAD_ONCE),
+        ("it lies on a chest", with_fist(beside=1)[[0, 2, 1, 3, 4]], HEAD_ONCE),
+        (
+            "there is nobody",
+            np.ones((5, H, W), np.float32) * np.eye(5, 1, dtype=np.float32)[..., None],
+            HEAD_ONCE,
+        ),
     ],
 )
 def test_other_second_pieces_stay(why: str, part_map: np.ndarray, limbs: list[HangingLimb]) -> None:
     assert without_second_pieces(part_map, limbs) is part_map, why
+
+
+def test_noise_has_no_second_pieces() -> None:
+    part_map = np.full((4, 96, 96), 0.1, np.float32)
+    part_map[1], part_map[2, ::2, ::2], part_map[2, :4, :4] = 0.6, 0.7, 0.7
+    part_map /= part_map.sum(axis=0)
+    assert without_second_pieces(part_map, [HangingLimb((1,), once=((2,),))]) is part_map
+    assert without_second_pieces(part_map[:, :40, :40], [HangingLimb((1,), once=((2,),))]) is not part_map
 
 
 def test_the_larger_of_two_heads_stays_even_on_an_arm() -> None:

@@ -64,6 +64,24 @@ def test_islands_of_limbs_are_mended_in_photos_and_not_in_the_frames_of_a_clip(
     assert (told.for_frames().found(prepared, part_map).part_map.argmax(0)[island] == 1).all()
 
 
+def test_a_second_head_on_an_arm_is_an_arm_in_photos_and_not_in_the_frames_of_a_clip(
+    model: partswap.Model, photo: Path
+):
+    config = replace(model.checkpoint.config, limbs=(HangingLimb((2,), once=((1,),)),))
+    told = partswap.Model(replace(model.checkpoint, config=config), model.engine)
+    prepared = model.prepare(photo)
+    part_map = np.full((7, 32, 24), 0.02, np.float32)
+    part_map[2] = 0.88
+    for head in ((slice(2, 8), slice(4, 10)), (slice(14, 17), slice(14, 17))):
+        part_map[(slice(1, 3), *head)] = np.array([0.8, 0.1], np.float32).reshape(2, 1, 1)
+    fist = (slice(15, 16), slice(15, 16))
+    assert (model.found(prepared, part_map).part_map.argmax(0)[fist] == 1).all()
+    found = told.found(prepared, part_map).part_map.argmax(0)
+    assert (found[fist] == 2).all()
+    assert (found[3:7, 5:9] == 1).all()
+    assert (told.for_frames().found(prepared, part_map).part_map.argmax(0)[fist] == 1).all()
+
+
 def test_bare_limbs_are_looked_for_before_the_body_in_photos_and_not_in_the_frames_of_a_clip(
     model: partswap.Model, monkeypatch: pytest.MonkeyPatch, photo: Path
 ):

@@ -55,7 +55,7 @@ class Config:
     name: short name of the model. parts: K. size: (height, width) of discovery's training pictures, pixels.
     input_long_side: the photo's longer side, in pixels, as the student sees it. multiple: the net's stride;
     both sides of its input are multiples of it. student, renderer: arguments for `partswap.nets.build`. mean,
-    std: of RGB in 0..1. limbs: which parts make up limbs, and where they never lie. training: a free record
+    std: of RGB in 0..1. limbs: which parts make up limbs, and what was told of them. training: a free record
     (command, seed, steps, data, versions); nothing reads it to build a net.
     """
 
@@ -92,7 +92,7 @@ class Config:
         for limb in self.limbs:
             once = tuple(chain(*limb.once))
             others = (*limb.never, *limb.before, *limb.bare, *once)
-            _require(len(limb.once) <= MAX_PARTS and all(limb.once), "limbs", limb)
+            _require(len(limb.once) <= MAX_LIMBS and all(limb.once), "limbs", limb)
             for ids in (limb.parts, limb.never, limb.before, limb.bare, once):
                 _require(all(_whole(part, 1, self.parts) for part in ids), "limbs", limb)
                 _require(len(set(ids)) == len(ids), "limbs", limb)
@@ -156,7 +156,7 @@ class Config:
 
 
 def _lists(limb: HangingLimb) -> dict[str, Any]:
-    said: dict[str, Any] = {key: list(ids) for key, ids in asdict(limb).items() if ids or key == "never"}
+    said: dict[str, Any] = {key: list(ids) for key, ids in asdict(limb).items() if ids}
     if limb.once:
         said["once"] = [list(ids) for ids in limb.once]
     return said

@@ -140,7 +140,7 @@ def train_command(
             "arm+hand=180:before=chest+hip,leg+foot=100:dressed (degrees by which they turn, 0 not at all). "
             "A limb has one appearance in a photo; some views show it moved, or in a painted sleeve. After "
             "its degrees, :before=PARTS is a limb that, where it is bare, may lie before these parts, "
-            ":bare=PARTS what has its colour then (the model remembers both, and `segment` looks for it), "
+            ":bare=PARTS what has its colour then (`segment` looks for both, too), "
             ":once=PARTS what a body has once (a further piece within the limb is the limb), "
             ":never=PARTS one that is not found in the midst of these, :dressed one that has no one "
             "appearance and only moves, :up one that stands on the body, as a head does.",

@@ -118,13 +118,16 @@ def _parse_limb(word: str, parts: Parts) -> Limb:
             f"--limbs: '{word}' has no one appearance: it must turn, and has no :before, :bare, :never or "
             ":once."
         )
-    own = parts.parse(names.split("+"))
-    before, bare, never, each = (
-        [parts.parse(name) for name in some[0].split("+")] if some else [] for some in named
-    )
+    try:
+        own = parts.parse(names.split("+"))
+        before, bare, never, each = (
+            [parts.parse(name) for name in some[0].split("+")] if some else [] for some in named
+        )
+    except UsageError as error:
+        raise UsageError(f"--limbs: '{word}': {error}") from error
     others = [frozenset(chain(*some)) for some in (before, bare, never, each)]
     if any(some & set(own) for some in others):
-        raise UsageError(f"--limbs: '{word}' would lie before or in itself, or be told by itself.")
+        raise UsageError(f"--limbs: '{word}' says something of the limb's own parts; name others.")
     if bare and (not before or others[0] & others[1]):
         raise UsageError(f"--limbs: '{word}': :bare is said of other parts than :before, and needs it.")
     if len(others[3]) != sum(map(len, each)):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from partswap.checkpoint.config import Config, HangingLimb
+from partswap.checkpoint.config import MAX_LIMBS, Config, HangingLimb
 from partswap.checkpoint.files import CARD_FILE
 from partswap.checkpoint.format import Checkpoint, read_checkpoint, write_checkpoint
 from partswap.checkpoint.resolve import resolve_model
@@ -18,6 +19,7 @@ from partswap.distillation.near_file import Near, parse_near
 from partswap.distillation.renderer import fit_renderer
 from partswap.distillation.train import distill_round
 from partswap.engine.loading import load_student
+from partswap.errors import UsageError
 from partswap.nets.build import build_renderer
 from partswap.nets.segmenter import Segmenter
 from partswap.parts import Parts
@@ -56,6 +58,7 @@ def refine(options: TrainOptions, model: str, own_size: bool = True) -> Path:
     )
     options.check()
     limbs = parse_limbs(options.limbs, checkpoint.parts)
+    remembered(limbs, checkpoint.config.limbs)  # raises before anything is computed
     teacher = parse_teacher(options.teacher, checkpoint.parts, options.quiet)
     known = [checkpoint, *([] if teacher is None else [teacher.checkpoint])]
     near = parse_near(options.near, checkpoint.parts, known)
@@ -137,15 +140,22 @@ def _foreground(run: Run, student: Segmenter, batch: int = 16) -> Tensor:
     return torch.cat(found)
 
 
-def _hanging(run: Run, checkpoint: Checkpoint) -> tuple[HangingLimb, ...]:
-    """What the model is to remember of its limbs: the last of which it was said what they never lie in, what
-    is as bare as they are, or what there is once; nothing when its parts are others."""
-    told = tuple(
-        HangingLimb(limb.parts, limb.never, limb.before if limb.bare else (), limb.bare, limb.once)
-        for limb in run.limbs
-        if limb.never or limb.bare or limb.once
-    )
-    return told or (() if run.options.regroup else checkpoint.config.limbs)
+def remembered(limbs: Sequence[Limb], before: Sequence[HangingLimb]) -> tuple[HangingLimb, ...]:
+    """What a model is to remember of its limbs: what it remembered before, and what was told now in place of
+    what was told of the same limb then; raises UsageError for too many limbs."""
+    known = {limb.parts: limb for limb in before}
+    for limb in limbs:
+        if limb.never or limb.bare or limb.once:
+            old = known.get(limb.parts, HangingLimb(limb.parts))
+            lies = limb if limb.bare else old  # the two belong together
+            known[limb.parts] = HangingLimb(
+                limb.parts, limb.never or old.never, lies.before, lies.bare, limb.once or old.once
+            )
+    if len(known) > MAX_LIMBS:
+        raise UsageError(
+            f"--limbs: {len(known)} limbs, with those that the model remembers, are more than {MAX_LIMBS}."
+        )
+    return tuple(known.values())
 
 
 def _card(checkpoint: Checkpoint, config: Config) -> str:
@@ -172,7 +182,7 @@ def _finish(
     before = checkpoint.config.training
     config = dataclasses.replace(
         checkpoint.config,
-        limbs=_hanging(run, checkpoint),
+        limbs=() if run.options.regroup else remembered(run.limbs, checkpoint.config.limbs),
         training={**before, "refined": [*before.get("refined", []), record]},
     )
     tensors = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 import torch
@@ -196,6 +197,9 @@ def test_limbs_are_named_as_parts_are() -> None:
     twice = ("arm:once=arm", "arm:once=", "arm:once=1+chest", "arm:once=1:once=3", "arm:dressed:once=1")
     undressed = "arm:before=1:bare=3:dressed"
     bad = ("arm:dressed=60", "arm=0:dressed", "arm=60:down", undressed, *behind, *midst, *bare, *twice)
+    for word in ("arm:once=wing", "arm:before=chest+", "wing=20"):
+        with pytest.raises(UsageError, match=re.escape(f"--limbs: '{word}'")):
+            parse_limbs(word, parts)
     for wrong in (*bad, "arm=-1", "arm=200", "arm=far", "wing", "=90", ":up", "=90:up"):
         with pytest.raises(UsageError):
             parse_limbs(wrong, parts)

@@ -13,6 +13,9 @@ from PIL import Image
 
 from partswap.checkpoint import read_checkpoint, write_parts
 from partswap.checkpoint.config import HangingLimb
+from partswap.errors import UsageError
+from partswap.training.puppets import Limb
+from partswap.training.refine import remembered
 
 Words = Callable[..., list[str]]
 
@@ -96,6 +99,21 @@ def test_the_model_remembers_where_limbs_lie_and_where_never(
     assert before.config.limbs == (HangingLimb((2,), before=(1,), bare=(3,), once=((3,), (1,))),)
     others = refined(run_words, cli, tmp_path / "others", first / "model", "--regroup")
     assert others.config.limbs == (), "its parts are new ones"
+
+
+def test_what_was_told_of_a_limb_is_added_to_what_is_remembered() -> None:
+    before = (HangingLimb((2,), (1,), (4,), (3,), ((5,),)), HangingLimb((6,), (1,)))
+    assert remembered((), before) == before
+    assert remembered((Limb((2,), 0.0), Limb((2,), 0.0, before=(4, 5))), before) == before
+    arm, other = remembered((Limb((2,), 0.0, before=(1,), bare=(4,)),), before)
+    assert (arm, other) == (HangingLimb((2,), (1,), (1,), (4,), ((5,),)), before[1])
+    arm, other, new = remembered((Limb((2,), 9.0, never=(7,)), Limb((7,), 0.0, once=((1,),))), before)
+    assert (arm, other) == (HangingLimb((2,), (7,), (4,), (3,), ((5,),)), before[1])
+    assert new == HangingLimb((7,), once=((1,),))
+    many = [HangingLimb((part,), (99,)) for part in range(3, 19)]
+    assert len(remembered((Limb((3,), 0.0, never=(98,)),), many)) == 16
+    with pytest.raises(UsageError, match="17 limbs"):
+        remembered((Limb((2,), 0.0, never=(98,)),), many)
 
 
 def test_moved_limbs_are_named_and_recorded(

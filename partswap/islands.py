@@ -3,11 +3,12 @@
 A bare knee is at the height of a hand and has its colour, so a net that knows parts by their place takes it
 for one. But no arm leads there. And a raised fist is at the height of a head; but a body has one, and an arm
 leads to the fist. Which parts make up limbs, where they never lie and what there is once, a person said in
-training (`train --limbs`); the model remembers it.
+training (`train --limbs`); the model remembers it. Nor is a strip along the side of a trunk or a coat a limb.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,14 @@ BORDER = 2
 SECOND = 0.5
 """Of the largest piece's area a further one has less: of two that are about as large, either may be the true
 one, or there are two."""
+NARROW = 0.02
+"""A limb reaches further than this from its middle line, in square roots of the foreground's area: what an
+opening with such a disc takes away may be a strip."""
+STRIP = 0.004
+"""Least share of the foreground: less is the roughness of a limb's border."""
+ALONG = 0.5
+"""Least share of its border, but for thin parts of the limb, on the rest of the body: fingers border on
+background."""
 MANY = 1000
 """With more pieces than this a limb is noise, and no islands are looked for."""
 
@@ -66,11 +75,9 @@ def without_islands(part_map: np.ndarray, limbs: Sequence[HangingLimb]) -> np.nd
         found = islands(
             on & (as_limb > outside) & (as_limb > rest), on & (outside >= as_limb) & (outside >= rest), on
         )
-        if found:
-            part_map = part_map.copy()
-        for island in found:
-            rows, columns = island.box
-            give_to(part_map[:, rows, columns], island.piece, island.lies_in(parts, around))
+        part_map = _given(
+            part_map, [(island.box, island.piece, island.lies_in(parts, around)) for island in found]
+        )
     return part_map
 
 
@@ -85,29 +92,71 @@ def without_second_pieces(part_map: np.ndarray, limbs: Sequence[HangingLimb]) ->
         float32 (K+1, h, w); background is as it was, and so is a part map without such pieces.
     """
     cv2 = opencv()
-    limbs = [limb for limb in limbs if limb.once]
-    if not limbs:
-        return part_map
-    labels = np.where(part_map[0] < 0.5, part_map[1:].argmax(axis=0) + 1, 0).astype(np.uint8)
-    there = set(np.unique(labels).tolist())
+    ids, on = np.arange(1, len(part_map)), part_map[0] < 0.5
     found = []
-    for limb in limbs:
-        for once in limb.once if there & set(limb.parts) else ():
-            if not there & set(once):
-                continue
-            on = np.isin(labels, once).astype(np.uint8)
-            number, pieces, stats, _ = cv2.connectedComponentsWithStats(on, connectivity=4)
+    for limb in (limb for limb in limbs if limb.once):
+        own = np.isin(ids, limb.parts)
+        limb_on = _where(part_map, own)
+        for once in limb.once if limb_on.any() else ():
+            there = _where(part_map, np.isin(ids, once)).astype(np.uint8)
+            number, pieces, stats, _ = cv2.connectedComponentsWithStats(there, connectivity=4)
             areas = stats[1:, cv2.CC_STAT_AREA]
-            small = 1 + np.flatnonzero(areas < SECOND * areas.max())
+            small = 1 + np.flatnonzero(areas < SECOND * areas.max(initial=0))
             for piece in small.tolist() if number <= MANY else ():
                 box, here, ring = _with_ring(pieces, stats, piece)
-                border = labels[box][ring & (labels[box] > 0)]
-                if len(border) and np.isin(border, limb.parts).mean() >= AROUND:
-                    found.append((box, here, limb.parts))
+                border = limb_on[box][ring & on[box]]
+                if border.any() and border.mean() >= AROUND:
+                    found.append((box, here, own))
+    return _given(part_map, found)
+
+
+def without_strips(part_map: np.ndarray, limbs: Sequence[HangingLimb]) -> np.ndarray:
+    """The part map of a photo in which strips of limbs along the body are what they lie along.
+
+    Args:
+        part_map: float32 (K+1, h, w), probabilities, channel 0 background.
+
+    Returns:
+        float32 (K+1, h, w); background is as it was, and so is a part map without strips.
+    """
+    cv2 = opencv()
+    ids, on = np.arange(1, len(part_map)), part_map[0] < 0.5
+    width = 2 * math.ceil(NARROW * math.sqrt(on.sum())) + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
+    found = []
+    for limb in limbs if on.any() else ():
+        own = np.isin(ids, limb.parts)
+        limb_on = _where(part_map, own).astype(np.uint8)
+        thick = cv2.morphologyEx(limb_on, cv2.MORPH_OPEN, disc)
+        _, pieces, stats, _ = cv2.connectedComponentsWithStats(limb_on - thick, connectivity=4)
+        large = 1 + np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] >= STRIP * on.sum())
+        for piece in large.tolist():
+            box, here, ring = _with_ring(pieces, stats, piece)
+            other = limb_on[box] == 0
+            along = ring & other & on[box]
+            if along.any() and along.sum() >= ALONG * (ring & (other | (thick[box] > 0))).sum():
+                rows, columns = box
+                parts = part_map[1:, rows, columns][~own][:, along]
+                found.append((box, here, np.isin(ids, ids[~own][np.unique(parts.argmax(axis=0))])))
+    return _given(part_map, found)
+
+
+def _where(part_map: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """Where one of the parts, bool (K,), is likelier than all others, in the foreground: bool (h, w)."""
+    parts = part_map[1:]
+    found: np.ndarray = (part_map[0] < 0.5) & (_largest(parts, which) > _largest(parts, ~which))
+    return found
+
+
+def _given(
+    part_map: np.ndarray, found: Sequence[tuple[tuple[slice, slice], np.ndarray, np.ndarray]]
+) -> np.ndarray:
+    """A copy in which places (rows and columns, and bool within them) are some parts, bool (K,); without any
+    place the same."""
     if found:
         part_map = part_map.copy()
-    for (rows, columns), here, parts in found:
-        give_to(part_map[:, rows, columns], here, np.isin(np.arange(1, len(part_map)), parts))
+    for (rows, columns), here, which in found:
+        give_to(part_map[:, rows, columns], here, which)
     return part_map
 
 

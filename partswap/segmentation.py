@@ -22,7 +22,7 @@ from partswap.errors import ModelError
 from partswap.imaging import Frame, LoadedImage, fit, load_image
 from partswap.imaging.guided import snapped_labels
 from partswap.imaging.rle import label_runs
-from partswap.islands import without_islands, without_second_pieces
+from partswap.islands import without_islands, without_second_pieces, without_strips
 from partswap.parts import Parts
 from partswap.turning import part_maps_in_turns
 
@@ -153,8 +153,8 @@ class Model:
 
     photos: whether what it sees are photos, not the frames of a clip. Photos that the net is unsure of are
     offered to it turned as well (`partswap.turning`), their parts keep to their colours
-    (`partswap.appearance`), bare limbs may lie before the body (`partswap.crossings`), and are no islands,
-    nor is there a second head in them (`partswap.islands`).
+    (`partswap.appearance`), bare limbs may lie before the body (`partswap.crossings`), and are no islands
+    and no strips, nor is there a second head in them (`partswap.islands`).
     """
 
     def __init__(self, checkpoint: Checkpoint, engine: Engine, photos: bool = True) -> None:
@@ -209,7 +209,8 @@ class Model:
             part_map = drawn_to_appearance(part_map, prepared.pixels)
             limbs = self.checkpoint.config.limbs
             part_map = with_crossings(part_map, prepared.pixels, limbs)
-            part_map = without_second_pieces(without_islands(part_map, limbs), limbs)
+            for mend in (without_islands, without_second_pieces, without_strips):
+                part_map = mend(part_map, limbs)
         return Segmentation(prepared.image, part_map, prepared.frame, self.parts, ids, self.source)
 
     def segment_many(self, images: Iterable[ImageSource | LoadedImage]) -> Iterator[Segmentation]:

@@ -8,7 +8,7 @@ import torch
 
 from partswap.checkpoint.config import HangingLimb
 from partswap.distillation.appearances import FINER, limbs_drawn
-from partswap.islands import islands, without_islands, without_second_pieces
+from partswap.islands import islands, without_islands, without_second_pieces, without_strips
 from partswap.parts import Parts
 from partswap.training.data import PhotoSet
 from partswap.training.puppets import Limb
@@ -200,3 +200,52 @@ def test_the_larger_of_two_heads_stays_even_on_an_arm() -> None:
     part_map = with_fist(beside=1)
     part_map[:, 4:12, 14:20] = part_map[:, 30:31, :1]  # his head is behind something
     assert without_second_pieces(part_map, HEAD_ONCE) is part_map
+
+
+ARM, TRUNK, COAT = 1, 2, 3
+
+
+def standing(arm: slice, columns: slice = slice(56, 70), part: int = ARM) -> np.ndarray:
+    """Somebody who stands, a trunk above a coat, (4, 128, 96), with an arm in some rows and columns."""
+    part_map = np.full((4, 128, 96), 0.01, np.float32)
+    part_map[0] = 0.97
+    for what, rows, at in ((TRUNK, slice(10, 60), slice(30, 58)), (COAT, slice(60, 120), slice(30, 58))):
+        part_map[:, rows, at] = 0.02
+        part_map[what, rows, at] = 0.94
+    part_map[:, arm, columns] = np.array([0.1, 0.05, 0.5, 0.1], np.float32).reshape(4, 1, 1)
+    part_map[part, arm, columns] = 0.75
+    return part_map / part_map.sum(axis=0)
+
+
+LIMB = [HangingLimb((ARM,), (COAT,))]
+
+
+def test_a_strip_along_the_body_is_what_it_lies_along() -> None:
+    part_map = standing(slice(64, 110), slice(55, 59))
+    given = part_map.copy()
+    found = without_strips(part_map, LIMB)
+    assert (part_map == given).all(), "in place"
+    assert found.dtype == np.float32
+    assert (found[0] == given[0]).all()
+    strip = (slice(64, 110), slice(55, 59))
+    assert (found[1:].argmax(axis=0)[strip] == COAT - 1).all(), "and not the trunk, of which there is more"
+    elsewhere = np.ones((128, 96), bool)
+    elsewhere[strip] = False
+    assert (found[:, elsewhere] == given[:, elsewhere]).all()
+
+
+@pytest.mark.parametrize(
+    ("why", "part_map", "limbs"),
+    [
+        ("an arm is thicker", standing(slice(20, 80), slice(56, 70)), LIMB),
+        ("a finger reaches away", standing(slice(40, 44), slice(58, 94)), LIMB),
+        ("there is hardly anything of it", standing(slice(64, 67), slice(55, 59)), LIMB),
+        ("it is no limb", standing(slice(64, 110), slice(55, 59), part=TRUNK), LIMB),
+        ("all is limb", standing(slice(64, 110), slice(55, 59)), [HangingLimb((1, 2, 3), (4,))]),
+        ("nothing was told", standing(slice(64, 110), slice(55, 59)), []),
+        ("nobody is there", np.eye(4, 1, dtype=np.float32)[..., None] * np.ones((4, 9, 9), np.float32), LIMB),
+        ("a single pixel", np.full((4, 1, 1), 0.25, np.float32), LIMB),
+    ],
+)
+def test_other_limbs_stay(why: str, part_map: np.ndarray, limbs: list[HangingLimb]) -> None:
+    assert without_strips(part_map, limbs) is part_map, why

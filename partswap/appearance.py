@@ -14,7 +14,7 @@ import numpy as np
 
 from partswap.imaging.opencv import opencv
 
-__all__ = ["drawn_to_appearance", "likelihoods"]
+__all__ = ["drawn_to_appearance", "likelihoods", "typical_and_own"]
 
 SPREAD = 10.0
 """Of a part's colours, in units of Lab: a likelihood that falls as a Gaussian does."""
@@ -45,42 +45,29 @@ def drawn_to_appearance(part_map: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     foreground = 1 - part_map[0].reshape(-1)
     drawn = part_map.copy()
     flat = drawn.reshape(len(part_map), -1)[1:]
-    typical, colours = _typical_and_own(part_map, pixels, np.arange(len(flat)), OTHERWISE)
+    typical, colours = typical_and_own(part_map, pixels, np.arange(len(flat)), OTHERWISE)
     for start in range(0, len(foreground), BLOCK):
         some = slice(start, start + BLOCK)
         if foreground[some].max() > SEEN:
             odds = flat[:, some]
-            odds *= _likelihood(_squared_distances(typical, colours[some]), OTHERWISE)
+            odds *= likelihoods(typical, colours[some], OTHERWISE)
             odds *= foreground[some] / np.maximum(odds.sum(axis=0), 1e-6)
     return drawn
 
 
-def likelihoods(
-    part_map: np.ndarray,
-    pixels: np.ndarray,
-    alike: Sequence[int] | np.ndarray,
-    least: float,
-    seen: np.ndarray,
-) -> np.ndarray:
-    """How well the colour of a pixel goes with each part, in this photo.
+def typical_and_own(
+    part_map: np.ndarray, pixels: np.ndarray, alike: Sequence[int] | np.ndarray, least: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The colours of the parts and of the pixels of a photo.
 
     Args:
         part_map, pixels: of :func:`drawn_to_appearance`; alike: K numbers from 0, equal for parts that share
-            one colour; least: likelihood of any other colour; seen: int (n,), the pixels asked for, counted
-            along the rows of the part map.
+            one colour; least: likelihood of any other colour.
 
     Returns:
-        float32 (K, n), between ``least`` and 1.
+        the commonest colours, float32 (groups, 3), and those of all pixels, float32 (h * w, 3), in Lab with
+        less of its lightness.
     """
-    typical, colours = _typical_and_own(part_map, pixels, alike, least)
-    found: np.ndarray = _likelihood(_squared_distances(typical, colours[seen]), least)[np.asarray(alike)]
-    return found
-
-
-def _typical_and_own(
-    part_map: np.ndarray, pixels: np.ndarray, alike: Sequence[int] | np.ndarray, least: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """The colours of the parts, float32 (groups, 3), and those of all pixels, float32 (h * w, 3)."""
     cv2 = opencv()
     h, w = part_map.shape[1:]
     colours = _colours(cv2.resize(pixels, (w, h), interpolation=cv2.INTER_AREA))
@@ -101,6 +88,12 @@ def _typical_and_own(
         shares / np.maximum(shares.sum(axis=0), 1e-6), foreground, small(colours).reshape(-1, 3)[seen], least
     )
     return typical, colours.reshape(-1, 3)
+
+
+def likelihoods(typical: np.ndarray, colours: np.ndarray, least: float) -> np.ndarray:
+    """How well colours float32 (n, 3) go with typical ones, (k, 3): float32 (k, n), between ``least`` and
+    1."""
+    return _likelihood(_squared_distances(typical, colours), least)
 
 
 def _colours(rgb: np.ndarray) -> np.ndarray:
@@ -145,7 +138,7 @@ def _typical_colours(
                 _squared_distances(typical, colours) / np.float32(-2 * (1.5 * SPREAD) ** 2)
             )
             typical = (summed(near) + 1e-3 * typical) / (near.sum(axis=1, keepdims=True) + 1e-3)
-        now = given * _likelihood(_squared_distances(typical, colours), least)
+        now = given * likelihoods(typical, colours, least)
         now = now / np.maximum(now.sum(axis=0), 1e-6)
     return typical
 

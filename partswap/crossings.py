@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from partswap.appearance import likelihoods
+from partswap.appearance import likelihoods, typical_and_own
 from partswap.checkpoint.config import HangingLimb
 from partswap.imaging.opencv import opencv
 from partswap.islands import give_to
@@ -86,10 +86,12 @@ class Colours:
     """How well each pixel of a photo goes with the colours of its parts."""
 
     def __init__(self, part_map: np.ndarray, pixels: np.ndarray, alike: Sequence[int]) -> None:
-        """Of :func:`partswap.appearance.likelihoods`; alike: K numbers from 0, equal for parts that share a
-        colour."""
-        self.part_map, self.pixels, self.alike = part_map, pixels, alike
-        self.fits = self._likelihoods(part_map, OTHERWISE)
+        """Of :func:`partswap.appearance.typical_and_own`; alike: K numbers from 0, equal for parts that share
+        a colour."""
+        self.part_map, self.pixels, self.alike = part_map, pixels, np.asarray(alike)
+        typical, self.own = typical_and_own(part_map, pixels, alike, OTHERWISE)
+        self.likely = self._goes_with(typical)[self.alike]
+        self.fits = (1 - OTHERWISE) * self.likely + OTHERWISE
 
     def fit(self, given: np.ndarray, which: np.ndarray) -> np.ndarray:
         """How well the colours of the parts ``which``, bool (K,), go with each pixel: float32 (h, w), by a
@@ -110,16 +112,24 @@ class Colours:
         """
         ids = np.arange(1, len(given) + 1)
         own, on = np.isin(ids, parts), self.part_map[0] < 0.5
-        seen = self.part_map.copy()
-        seen[1:][own] *= self.fit(self.part_map[1:], ~own) < OF_BODY
-        fits = self._likelihoods(seen, 0.0)
-        if len(bare) and not _is_bare(given, fits[own.argmax()], np.isin(ids, bare), on):
+        fits = self.likely.copy()
+        fits[own] = as_limb = self._as_bare(own)
+        if len(bare) and not _is_bare(given, as_limb, np.isin(ids, bare), on):
             return np.zeros_like(on)
         return crossing(given, fits, own, np.isin(ids, before), on)
 
-    def _likelihoods(self, part_map: np.ndarray, least: float) -> np.ndarray:
-        h, w = part_map.shape[1:]
-        return likelihoods(part_map, self.pixels, self.alike, least, np.arange(h * w)).reshape(-1, h, w)
+    def _as_bare(self, own: np.ndarray) -> np.ndarray:
+        """How well each pixel goes with what of a limb, bool (K,), is not in a sleeve: float32 (h, w)."""
+        parts = self.part_map[1:]
+        limb = parts[own].sum(axis=0) * (self.fit(parts, ~own) < OF_BODY)
+        seen = np.stack([self.part_map[0], limb, parts[~own].sum(axis=0)])
+        typical, _ = typical_and_own(seen, self.pixels, (0, 1), 0.0)
+        found: np.ndarray = self._goes_with(typical[:1])[0]
+        return found
+
+    def _goes_with(self, typical: np.ndarray) -> np.ndarray:
+        """Likelihoods of the pixels, (k, h, w), by colours (k, 3), near 0 for others."""
+        return likelihoods(typical, self.own, 0.0).reshape(-1, *self.part_map.shape[1:])
 
 
 def _is_bare(given: np.ndarray, as_limb: np.ndarray, bare: np.ndarray, on: np.ndarray) -> bool:

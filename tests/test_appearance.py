@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from partswap.appearance import drawn_to_appearance, likelihoods
+from partswap.appearance import drawn_to_appearance, likelihoods, typical_and_own
 
 BLACK, SKIN, WHITE = (20, 20, 24), (205, 150, 125), (240, 240, 240)
 
@@ -81,8 +81,12 @@ def test_parts_that_are_alike_share_one_colour() -> None:
     part_map = np.zeros((4, 64, 96), np.float32)
     part_map[1, :, :36], part_map[2, :, 36:48], part_map[3, :, 48:] = 1, 1, 1
     flank = np.arange(40, 46)
-    own = likelihoods(part_map, pixels, [0, 1, 2], 0.2, flank)
+
+    def on_the_flank(alike: list[int]) -> np.ndarray:
+        typical, colours = typical_and_own(part_map, pixels, alike, 0.2)
+        return likelihoods(typical, colours[flank], 0.2)
+
+    own = on_the_flank([0, 1, 2])
     assert own.shape == (3, 6)
     np.testing.assert_allclose(own, [[1.0] * 6, [1.0] * 6, [0.2] * 6], atol=0.02)
-    shared = likelihoods(part_map, pixels, [0, 1, 1], 0.2, flank)
-    np.testing.assert_allclose(shared, [[1.0] * 6, [0.2] * 6, [0.2] * 6], atol=0.02)
+    np.testing.assert_allclose(on_the_flank([0, 1, 1]), [[1.0] * 6, [0.2] * 6], atol=0.02)

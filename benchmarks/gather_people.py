@@ -1,10 +1,10 @@
 """Lay out the training data of weights/people: one folder of photos and one of masks, validation photos left
 out.
 
-    python benchmarks/gather_people.py DATA OUT
+    python benchmarks/gather_people.py DATA OUT [--street 800]
 
 DATA holds ``street/`` (with train.txt) and ``exercise/`` (with pairs.csv); OUT gets images/, masks/ and
-pairs.csv.
+pairs.csv. With --street only so many of the street photos, spread evenly, for rounds that are about poses.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import shutil
 from pathlib import Path
 
 
-def gather(data: Path, out: Path) -> int:
-    """Copy the photos and masks that may be trained on; returns how many photos."""
+def gather(data: Path, out: Path, most: int | None = None) -> int:
+    """Copy the photos and masks that may be trained on, ``most`` street photos; returns how many photos."""
     street = [
         line.strip().zfill(4) for line in (data / "street/train.txt").read_text().splitlines() if line.strip()
     ]
+    if most is not None and most < len(street):
+        street = [street[i * len(street) // most] for i in range(most)]
     exercise = sorted(p.stem for p in (data / "exercise/images").glob("*.webp"))
     for group, stems in (("street", street), ("exercise", exercise)):
         for kind, suffix in (("images", ".webp"), ("masks", ".png")):
@@ -37,5 +39,6 @@ if __name__ == "__main__":
     )
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--street", type=int)
     arguments = parser.parse_args()
-    print(f"{gather(arguments.data, arguments.out)} photos in {arguments.out}")
+    print(f"{gather(arguments.data, arguments.out, arguments.street)} photos in {arguments.out}")

@@ -1,4 +1,5 @@
-"""What a finished model learns from in `train --refine`: part maps, its own or an earlier model's, mended."""
+"""What a finished model learns from in `train --refine`: the foreground, and part maps, its own or an earlier
+model's, mended."""
 
 from __future__ import annotations
 
@@ -6,10 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from partswap.checkpoint.format import Checkpoint, read_checkpoint
 from partswap.checkpoint.resolve import resolve_model
+from partswap.discovery.step import normalise
 from partswap.distillation.appearances import FINER, alike, limbs_drawn
 from partswap.distillation.grafts import complete_from_donors
 from partswap.distillation.near import redrawn
@@ -30,6 +33,8 @@ from partswap.training.views import step_generator
 
 OWN_VIEWS = 3
 """Over how many warped views a student's own part maps are averaged."""
+OUTLINE = 0.007
+"""Half of an outline's width, as a share of the photo's height."""
 WIDE_AT_ONCE = 128
 """So many photos are drawn into a wide frame at a time."""
 
@@ -99,9 +104,7 @@ def own_part_maps(
     body, and where what is taken for one is none, is looked for in the student's own only. Parts that were
     grouped once more from near are drawn as they look from there.
     """
-    taught = torch.zeros(len(run.photos), dtype=torch.bool, device=run.device)
-    if teacher is not None:
-        taught = torch.tensor(teacher.taught(run.photos.names), device=run.device)
+    taught = _taught(run, teacher)
     g = step_generator(run.options.seed, 911, 0, run.device)
     h, w = (s // STRIDE for s in run.photos.images.shape[-2:])
     targets = torch.zeros(len(taught), run.options.parts, h, w, dtype=torch.uint8, device=run.device)
@@ -135,6 +138,57 @@ def own_part_maps(
         run.runner.log.say(f"{number} photos show something else from near, and are left open there")
     drawn[partly] *= settled(drawn[partly], kinds).unsqueeze(1)
     return drawn
+
+
+@torch.no_grad()
+def own_foreground(run: Run, student: Segmenter, teacher: Teacher | None, batch: int = 16) -> Tensor:
+    """What is foreground from here on, uint8 (N, 1, H, W): what the student sees, averaged with the masks if
+    there are any, as the two err in different places.
+
+    Photos that a teacher does not know are those whose poses are new. Where the two differ widely there, by a
+    seat or a forearm, it is the student that errs, and would keep half of its error for good.
+    """
+    student.eval()
+    new = ~_taught(run, teacher) & (teacher is not None)
+    found = []
+    for start in range(0, len(run.photos), batch):
+        x = normalise(run.photos.images[start : start + batch].float() / 255)
+        both = student(torch.cat([x, x.flip(3)])).float().softmax(1)[:, :1]
+        seen = 1 - (both[: len(x)] + both[len(x) :].flip(3)) / 2
+        if run.photos.masks is not None:
+            masks = run.photos.masks[start : start + batch].float() / 255
+            wide = differ_widely(seen, masks) & new[start : start + batch].view(-1, 1, 1, 1)
+            seen = torch.where(wide, masks, (seen + masks) / 2)
+        inside = run.photos.inside[start : start + batch]
+        found.append((seen * 255).round().to(torch.uint8) * inside)
+    return torch.cat(found)
+
+
+def differ_widely(seen: Tensor, masks: Tensor) -> Tensor:
+    """Where two foregrounds differ by more than an outline's width: by a seat or a forearm, not by an edge.
+
+    Args:
+        seen, masks: float (N, 1, H, W) in [0, 1].
+
+    Returns:
+        bool (N, 1, H, W).
+    """
+    apart = ((seen > 0.5) != (masks > 0.5)).float()
+    reach = max(1, round(OUTLINE * apart.shape[-2]))
+    inner = 1 - _dilated(1 - apart, reach)
+    return (_dilated(inner, 2 * reach) * apart) > 0.5
+
+
+def _dilated(on: Tensor, reach: int) -> Tensor:
+    """Grown by ``reach`` pixels to every side."""
+    return F.max_pool2d(on, 2 * reach + 1, 1, reach)
+
+
+def _taught(run: Run, teacher: Teacher | None) -> Tensor:
+    """Which photos learn from the teacher, bool (N,)."""
+    if teacher is None:
+        return torch.zeros(len(run.photos), dtype=torch.bool, device=run.device)
+    return torch.tensor(teacher.taught(run.photos.names), device=run.device)
 
 
 def _seen_by(run: Run, student: Segmenter, index: Tensor, g: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,6 @@ from partswap.checkpoint.config import MAX_LIMBS, Config, HangingLimb
 from partswap.checkpoint.files import CARD_FILE
 from partswap.checkpoint.format import Checkpoint, read_checkpoint, write_checkpoint
 from partswap.checkpoint.resolve import resolve_model
-from partswap.discovery.step import normalise
 from partswap.distillation.near_file import Near, parse_near
 from partswap.distillation.renderer import fit_renderer
 from partswap.distillation.train import distill_round
@@ -26,7 +25,13 @@ from partswap.parts import Parts
 from partswap.training.card import training_record, write_card
 from partswap.training.log import RunLog
 from partswap.training.options import TrainOptions
-from partswap.training.part_maps import Teacher, own_part_maps, parse_teacher, regrouped_part_maps
+from partswap.training.part_maps import (
+    Teacher,
+    own_foreground,
+    own_part_maps,
+    parse_teacher,
+    regrouped_part_maps,
+)
 from partswap.training.pretrained import pretrained_weights
 from partswap.training.puppets import Limb, parse_limbs
 from partswap.training.run import Run
@@ -71,7 +76,7 @@ def refine(options: TrainOptions, model: str, own_size: bool = True) -> Path:
             teacher.taught(run.photos.names)  # raises before anything is computed
         started = time.monotonic()
         student = load_student(checkpoint).to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        run.photos.masks = _foreground(run, student)
+        run.photos.masks = own_foreground(run, student, teacher)
         student = _student(run, student, checkpoint.parts, limbs, teacher, near)
         renderer = _renderer(run, checkpoint, student)
         return _finish(run, checkpoint, teacher, student, renderer, time.monotonic() - started)
@@ -121,23 +126,6 @@ def _renderer(run: Run, checkpoint: Checkpoint, student: Segmenter) -> dict[str,
     run.runner.carried = module_tensors(student, "student")
     fit_renderer(run, student, renderer, 2, run.start_of(2) or Progress(2))
     return renderer.state_dict()
-
-
-@torch.no_grad()
-def _foreground(run: Run, student: Segmenter, batch: int = 16) -> Tensor:
-    """What is foreground from here on: what the student sees, averaged with the masks if there are any, uint8
-    (N, 1, H, W). The two err in different places."""
-    student.eval()
-    found = []
-    for start in range(0, len(run.photos), batch):
-        x = normalise(run.photos.images[start : start + batch].float() / 255)
-        both = student(torch.cat([x, x.flip(3)])).float().softmax(1)[:, :1]
-        seen = 1 - (both[: len(x)] + both[len(x) :].flip(3)) / 2
-        if run.photos.masks is not None:
-            seen = (seen + run.photos.masks[start : start + batch].float() / 255) / 2
-        inside = run.photos.inside[start : start + batch]
-        found.append((seen * 255).round().to(torch.uint8) * inside)
-    return torch.cat(found)
 
 
 def remembered(limbs: Sequence[Limb], before: Sequence[HangingLimb]) -> tuple[HangingLimb, ...]:

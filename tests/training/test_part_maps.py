@@ -16,7 +16,7 @@ from partswap.checkpoint import read_checkpoint, write_parts
 from partswap.parts import Parts
 from partswap.training import part_maps
 from partswap.training.data import PhotoSet
-from partswap.training.part_maps import Teacher, own_part_maps
+from partswap.training.part_maps import Teacher, differ_widely, own_foreground, own_part_maps
 from partswap.training.puppets import Limb
 
 Words = Callable[..., list[str]]
@@ -70,6 +70,48 @@ def test_photos_of_a_folder_learn_from_the_teacher(monkeypatch: pytest.MonkeyPat
     assert (middle[4:] == ARM).all()
     alone = own_part_maps(run(two_folders()), Says(CHEST), PARTS, ())
     assert (alone[:, :, 3:8, 8].argmax(1) == CHEST).all()
+
+
+class Sees(nn.Module):
+    """A net that takes the upper half of every photo, and the fringe of two rows below it, for chest."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = torch.zeros(len(x), 3, *x.shape[-2:])
+        logits[:, 0] = 30.0
+        logits[:, 1, : x.shape[-2] // 2 + 2] = 60.0
+        return logits
+
+
+def test_where_new_poses_differ_widely_masks_are_believed() -> None:
+    photos = two_folders()
+    assert photos.masks is not None
+    photos.masks[:] = 0
+    photos.masks[:, :, : H // 2] = 255
+    photos.masks[:, :, H - 30 : H - 10] = 255  # shins that the net does not see
+    teacher = Teacher("street", SimpleNamespace())  # type: ignore[arg-type]
+    found = own_foreground(run(photos), Sees(), teacher, batch=3)
+    assert found.dtype is torch.uint8
+    assert (found[:, :, : H // 2] == 255).all()
+    assert (found[:, :, H // 2 : H // 2 + 2] == 128).all(), "an outline is between the two"
+    assert (found[:4, :, H - 30 : H - 10] == 255).all()
+    assert (found[4:, :, H - 30 : H - 10] == 128).all(), "the teacher knows these photos"
+    assert (found[:, :, -10:] == 0).all()
+    assert (own_foreground(run(photos), Sees(), None)[:, :, H - 30 : H - 10] == 128).all()
+
+
+def test_foregrounds_differ_widely_where_more_than_an_outline_lies_between() -> None:
+    seen, masks = torch.zeros(1, 1, 320, 64), torch.zeros(1, 1, 320, 64)
+    seen[:, :, 100:104] = 1.0  # as wide as an outline
+    seen[:, :, 200:212, 10:30] = 1.0  # a forearm
+    masks[:, :, 206:212, 10:30] = 1.0
+    found = differ_widely(seen, masks)
+    assert found.dtype is torch.bool
+    assert not found[:, :, :200].any()
+    assert found[:, :, 200:206, 10:30].all()
+    assert int(found.sum()) == 6 * 20
+    assert torch.equal(found, differ_widely(masks, seen))
+    seen[:, :, :6] = 1.0  # at the photo's edge, too
+    assert differ_widely(seen, masks)[:, :, :6].all()
 
 
 def test_wide_photos_are_seen_in_a_wide_frame_too() -> None:

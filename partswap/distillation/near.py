@@ -7,6 +7,7 @@ collar. Enlarged, the net tells them apart: clusters of its features there (as i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -32,8 +33,11 @@ ENDS = 0.02
 LEAST = 0.003
 """Of the foreground: with less than this the parts are not there."""
 SAME = 0.6
-"""A view is believed where it agrees with the part map in this share: who lies or looks down does not look
-from near as a head on shoulders does."""
+"""A view is believed where it agrees with the part map in this share: who looks down does not look from near
+as a head on shoulders does."""
+TURNED = (-90.0, 90.0, -45.0, 45.0)
+"""Degrees by which a view that is not believed is looked at again: who lies does not either, but does when
+turned."""
 FITTED_ON = 300
 PIXELS = 60_000
 """Photos, and pixels of them, that the clusters are fitted on."""
@@ -112,16 +116,20 @@ def _own(targets: Tensor, of: Sequence[int], masks: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def from_near(net: Segmenter, images: Tensor, squares: Tensor, size: tuple[int, int]) -> View:
+def from_near(
+    net: Segmenter, images: Tensor, squares: Tensor, size: tuple[int, int], degrees: float = 0.0
+) -> View:
     """Enlarged views of photos.
 
     Args:
         images: uint8 (B, 3, H, W); squares: (B, 3), of :func:`squares_around`, in pixels of a map of
-            ``size``.
+            ``size``; degrees: by which the squares are turned about their middles, from right to down.
     """
-    x, y, half = (each.view(-1, 1) for each in squares.unbind(1))
     steps = (torch.arange(SIDE, device=squares.device) + 0.5) / SIDE * 2 - 1
-    grid = grid_at(x + half * steps, y + half * steps, size)
+    view = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), -1)
+    middle, half = squares[:, None, None, :2], squares[:, None, None, 2:]
+    scale = torch.tensor([size[1], size[0]], device=squares.device)
+    grid = 2 * (middle + half * _turned(view, degrees)) / scale - 1
     kept: list[Tensor] = []
     hooks = [
         layer.register_forward_hook(lambda module, inputs, output: kept.append(output))
@@ -138,6 +146,14 @@ def from_near(net: Segmenter, images: Tensor, squares: Tensor, size: tuple[int, 
     each = [one / one.norm(dim=1, keepdim=True).mean((2, 3), keepdim=True) for one in (coarse, fine)]
     at = F.interpolate(grid.permute(0, 3, 1, 2), size=finest, mode="area").permute(0, 2, 3, 1)
     return View(torch.cat(each, 1), at, F.avg_pool2d(logits[:, 1:], STRIDE).softmax(1))
+
+
+def _turned(points: Tensor, degrees: float | Tensor) -> Tensor:
+    """Points (..., 2) turned about 0, from right to down; degrees: one number, or one for each photo, (B, 1,
+    1)."""
+    angle = torch.as_tensor(degrees, device=points.device) * (math.pi / 180)
+    x, y = points.unbind(-1)
+    return torch.stack([angle.cos() * x - angle.sin() * y, angle.sin() * x + angle.cos() * y], -1)
 
 
 def cluster(
@@ -193,9 +209,38 @@ def foreground(photos: PhotoSet, size: tuple[int, int]) -> Tensor:
 def believed(view: View, targets: Tensor, of: Sequence[int], masks: Tensor) -> tuple[Tensor, Tensor]:
     """Where views show the parts ``of`` by the part maps, bool (B, s, s), and whether they show there what
     the part maps say, bool (B,)."""
+    on, same = _agreement(view, targets, of, masks)
+    return on, same >= SAME
+
+
+def _agreement(view: View, targets: Tensor, of: Sequence[int], masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Where views show the parts ``of``, bool (B, s, s), and in which share of it they show what the part
+    maps say, float (B,)."""
     on = sample(_own(targets, of, masks), view.at, padding="zeros")[:, 0] > 0.5
     same = on & (sample(targets.float(), view.at).argmax(1) == view.part_map.argmax(1))
-    return on, same.sum((1, 2)) >= SAME * on.sum((1, 2))
+    return on, same.sum((1, 2)) / on.sum((1, 2)).clamp(min=1)
+
+
+def _seen_from_near(
+    net: Segmenter, images: Tensor, targets: Tensor, masks: Tensor, squares: Tensor, clusters: Clusters
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The clusters of views, int64 (B, s, s), the degrees by which they are turned, (B,), and whether they
+    are believed, bool (B,). They are turned where they are believed only when they are."""
+    size = (targets.shape[-2], targets.shape[-1])
+
+    def look(some: Tensor, turn: float) -> tuple[Tensor, Tensor]:
+        view = from_near(net, images[some], squares[some], size, turn)
+        return clusters.nearest(view.features), _agreement(view, targets[some], clusters.of, masks[some])[1]
+
+    found, same = look(torch.arange(len(images), device=images.device), 0.0)
+    degrees = torch.zeros_like(same)
+    doubted = (same < SAME).nonzero()[:, 0]
+    for turn in TURNED if len(doubted) else ():
+        seen, agrees = look(doubted, turn)
+        better = agrees > same[doubted]
+        which = doubted[better]
+        found[which], same[which], degrees[which] = seen[better], agrees[better], turn
+    return found, degrees, same >= SAME
 
 
 @torch.no_grad()
@@ -209,8 +254,8 @@ def redrawn(
 ) -> int:
     """Draw part maps anew, in place, by what their clusters are said to be.
 
-    Where a photo from near shows something else than its part map says, it is left open. What lies beyond
-    the view stays as it is.
+    Where a photo from near shows something else than its part map says, turned or not, it is left open. What
+    lies beyond the view stays as it is.
 
     Args:
         net: whose features the clusters are in; targets: uint8 (N, K, h, w); kinds: bool (n, K), which parts
@@ -227,12 +272,14 @@ def redrawn(
     chosen = there.nonzero()[:, 0]
     for done, some in enumerate(chosen.split(AT_ONCE)):
         given = targets[some].float() / 255
-        view = from_near(net, photos.images[some], squares[some], (h, w))
-        known = believed(view, targets[some], clusters.of, masks[some])[1]
-        shares = F.one_hot(clusters.nearest(view.features), len(kinds)).permute(0, 3, 1, 2).float()
+        found, degrees, known = _seen_from_near(
+            net, photos.images[some], targets[some], masks[some], squares[some], clusters
+        )
+        shares = F.one_hot(found, len(kinds)).permute(0, 3, 1, 2).float()
         x, y, half = (each.view(-1, 1) for each in squares[some].unbind(1))
         # where in the view each place of the part map is
         back = grid_at((columns - x + half) / half, (rows - y + half) / half, (2, 2))
+        back = _turned(back, -degrees.view(-1, 1, 1))
         drawn = _drawn(given, sample(shares, back), kinds.to(given), clusters.of)
         drawn = torch.where(inside(back) > 0, drawn, given)  # beyond the view nothing was seen
         own = _own(targets[some], clusters.of, masks[some])

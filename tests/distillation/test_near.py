@@ -110,6 +110,38 @@ def test_a_photo_that_shows_something_else_from_near_is_left_open_there() -> Non
     assert (targets[:4, CHEST, 12:] == 255).all()
 
 
+class Upright(Colours):
+    """As :class:`Colours`, where the head is up; else all is chest to it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = super().forward(x)
+        red = ((x[:, 0] > 0.9) & (x[:, 1] < 0)).float()
+        half = red.shape[1] // 2
+        up = red[:, :half].sum((1, 2)) > red[:, half:].sum((1, 2)) * 2 + 1
+        logits[~up, 1:3] -= 99.0
+        return logits
+
+
+@pytest.mark.parametrize("quarters", [1, -1])
+def test_who_lies_is_looked_at_turned(quarters: int) -> None:
+    """The same people lying: their part maps are known, from near they look right only when turned."""
+    upright = figures(4)
+    kinds = torch.tensor([[True, False, False], [False, False, True]])
+    stood, lies = part_maps(upright), part_maps(upright).rot90(quarters, (2, 3)).contiguous()
+    assert upright.masks is not None
+    lying = PhotoSet(
+        upright.images.rot90(quarters, (2, 3)).contiguous(),
+        upright.masks.rot90(quarters, (2, 3)).contiguous(),
+        upright.inside.rot90(quarters, (2, 3)).contiguous(),
+        upright.partners, upright.names, [],
+    )  # fmt: skip
+    assert redrawn(Upright(), upright, stood, found(), kinds) == 0  # type: ignore[arg-type]
+    assert (stood.argmax(1)[:, 6, 6:12] == HEAD).all()
+    assert redrawn(Upright(), lying, lies, found(), kinds) == 0  # type: ignore[arg-type]
+    back = lies.rot90(-quarters, (2, 3))
+    assert torch.equal(back.argmax(1), stood.argmax(1))
+
+
 def test_what_lies_beyond_the_frame_is_no_part_of_it() -> None:
     photos = figures(2)
     photos.images = torch.roll(photos.images, -20, dims=3)

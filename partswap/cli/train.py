@@ -171,9 +171,9 @@ def train_command(
         bool,
         typer.Option(
             "--plain",
-            help="With --refine: a last, short round on photos nearly as they come, but for every second "
-            "view where --limbs turn. Give it the --size that `segment` sees, 320x224 for tall photos and "
-            "the usual model.",
+            help="With --refine: a last round on photos nearly as they come, but for one view in four from "
+            "near, and every second one where --limbs turn. Give it the --size that `segment` sees, 320x224 "
+            "for tall photos and the usual model.",
         ),
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,

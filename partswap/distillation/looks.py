@@ -28,6 +28,14 @@ SHORTENED = 0.35
 PORTRAITS = 0.35
 """Of the close views, the share that looks at a subject's upper end as a portrait does."""
 
+REHEARSED = 4
+"""In a plain round one view in so many is from near, as photos of a whole body hardly show a chin: after
+1,800 steps without, necks of portraits grew up to the mouth."""
+REHEARSED_SHARES = (0.75, 0.25, 0.0)
+"""Of these, the shares of close, near and far views."""
+REHEARSED_PORTRAITS = 0.6
+"""And of their close views, that of portraits."""
+
 EASY_UNTIL = 0.25
 """Share of a round after which views are as hard as they get; before it they grow away from the plain
 photo."""
@@ -77,12 +85,12 @@ def upright_axis(masks: Tensor) -> Tensor:
     return torch.stack([(on.sum(1) * xs).sum(1) / mass, top, bottom], 1)
 
 
-def _somewhere_on(axis: Tensor, grid: Tensor, g: torch.Generator) -> Tensor:
+def _somewhere_on(axis: Tensor, grid: Tensor, portraits: float, g: torch.Generator) -> Tensor:
     """Where close views look: near the subject's axis at a random height, so that heads and feet are
-    seen from near as often as the middle; a third looks as portraits do, with the top just inside the frame.
+    seen from near as often as the middle; some look as portraits do, with the top just inside the frame.
 
     Args:
-        axis: (n, 3); grid: (n, H, W, 2), of views about the frame's centre.
+        axis: (n, 3); grid: (n, H, W, 2), of views about the frame's centre; portraits: their share.
 
     Returns:
         (n, 2), x and y in [-1, 1].
@@ -92,7 +100,7 @@ def _somewhere_on(axis: Tensor, grid: Tensor, g: torch.Generator) -> Tensor:
     x = x + uniform((n,), -0.15, 0.15, g)
     y = top + (bottom - top) * uniform((n,), 0.0, 1.0, g)
     half = (grid[:, -1, :, 1].mean(1) - grid[:, 0, :, 1].mean(1)).abs() / 2
-    portrait = torch.rand(n, generator=g, device=g.device) < PORTRAITS
+    portrait = torch.rand(n, generator=g, device=g.device) < portraits
     return torch.stack([x, torch.where(portrait, top + half * uniform((n,), 0.6, 1.0, g), y)], 1)
 
 
@@ -110,21 +118,28 @@ def view_grids(
     share: float,
     g: torch.Generator,
     hard: Tensor,
+    rehearsed: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Where each view looks, (B, H, W, 2), and photo pixels per pixel of the view, (B,).
 
     Args:
         axis: (B, 3), the subjects' upright axes; extent: (B, 2), rows and columns that the photos fill;
             source: (h, w) of their frames; size: (H, W) of the views; share: of the round that is done;
-            hard: bool (B,), on the CPU; the other views show photos nearly as they come.
+            hard, rehearsed: bool (B,), on the CPU: hard views, and those of a plain round that are from
+            near; the others show photos nearly as they come.
     """
     grid = axis.new_empty((len(axis), *size, 2))
     step = axis.new_empty(len(axis))
-    if hard.any():
-        grid[hard], step[hard] = _hard_grids(axis[hard], extent[hard], source, size, mirror, share, g)
-    if not hard.all():
-        plain = _mirrored(PLAIN, mirror)
-        grid[~hard], step[~hard] = random_grid(int((~hard).sum()), size, plain, g, source, extent[~hard])
+    kinds = ((hard, SHARES, PORTRAITS), (rehearsed & ~hard, REHEARSED_SHARES, REHEARSED_PORTRAITS))
+    for some, shares, portraits in kinds:
+        if some.any():
+            grid[some], step[some] = _hard_grids(
+                axis[some], extent[some], source, size, mirror, share, g, shares, portraits
+            )
+    plain = ~(hard | rehearsed)
+    if plain.any():
+        span = _mirrored(PLAIN, mirror)
+        grid[plain], step[plain] = random_grid(int(plain.sum()), size, span, g, source, extent[plain])
     return grid, step
 
 
@@ -141,9 +156,11 @@ def _hard_grids(
     mirror: bool,
     share: float,
     g: torch.Generator,
+    shares: tuple[float, float, float],
+    portraits: float,
 ) -> tuple[Tensor, Tensor]:
     """Of :func:`view_grids`, the hard views: of each kind its share, in turns."""
-    first = [round(share_of * len(axis)) for share_of in SHARES]
+    first = [round(share_of * len(axis)) for share_of in shares]
     ease = how_hard(share)
     grids, steps = [], []
     counts = [*first, len(axis) - sum(first)]
@@ -153,7 +170,7 @@ def _hard_grids(
             continue
         grid, step = random_grid(len(own), size, _mirrored(eased(span, ease), mirror), g, source, filled)
         if span is CLOSE:
-            grid = grid + _somewhere_on(own, grid, g).view(-1, 1, 1, 2)
+            grid = grid + _somewhere_on(own, grid, portraits, g).view(-1, 1, 1, 2)
         if span is TURNED:
             grid = bend_at_joints(grid, own, source, BENT, ease, g)
         else:

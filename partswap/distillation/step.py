@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from partswap.discovery.step import normalise
-from partswap.distillation.looks import how_hard, upright_axis, view_grids
+from partswap.distillation.looks import REHEARSED, how_hard, upright_axis, view_grids
 from partswap.distillation.sleeves import with_sleeves
 from partswap.training.data import PhotoSet
 from partswap.training.puppets import Limb, puppet_views
@@ -95,7 +95,7 @@ def distillation_views(
         targets: uint8 (N, K, h/4, w/4), posterior inside the foreground; size: (H, W) of the views; share: of
             the round that is done; limbs: what wears painted sleeves in some views unless it is dressed, and,
             if it turns, is moved in every second one; plain: photos nearly as they come, but for those with
-            moved limbs.
+            moved limbs and one in four from near.
 
     Returns:
         photo: normalised (B, 3, H, W); part_map: (B, K + 1, H, W), summing to one, or to less where something
@@ -109,7 +109,8 @@ def distillation_views(
     puppets = slice(0, b if moved else 0, 2)
     hard = torch.full((b,), not plain)
     hard[puppets] = True
-    grid, step = view_grids(axis, photos.extent(index), source, size, mirror, share, g, hard)
+    rehearsed = torch.full((b,), plain) & (torch.arange(b) % REHEARSED == REHEARSED - 1) & ~hard
+    grid, step = view_grids(axis, photos.extent(index), source, size, mirror, share, g, hard, rehearsed)
     both = torch.cat([photos.images[index].float() / 255, photos.masks[index].float() / 255], 1)
     own = targets[index].float() / 255
     both[:, :3] = with_sleeves(both[:, :3], both[:, 3:], own, [limb for limb in limbs if not limb.dressed], g)
@@ -138,7 +139,7 @@ def distillation_views(
     photo = photo * keep + around * (1 - keep)
     photo = add_detail(photo, photos, step, g)
     # Purple people teach that colour is no part; people in their own colours teach what skin looks like.
-    often = torch.where(hard, NATURAL, PLAIN_NATURAL).view(-1, 1, 1, 1).to(g.device)
+    often = torch.where(hard | rehearsed, NATURAL, PLAIN_NATURAL).view(-1, 1, 1, 1).to(g.device)
     natural = (torch.rand(b, 1, 1, 1, generator=g, device=g.device) < often).float()
     photo = torch.lerp(photo, jitter_colour(photo, g, 0.8), 1.0 - 0.65 * natural)
     photo = blur_some(photo, g)

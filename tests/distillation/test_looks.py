@@ -11,6 +11,7 @@ from partswap.distillation.looks import (
     CLOSE,
     FAR,
     NEAR,
+    PORTRAITS,
     TURNED,
     _somewhere_on,
     eased,
@@ -47,7 +48,7 @@ def test_shapes_of_view_are_multiples_of_32_of_about_the_same_area(frame: tuple[
 def test_a_third_of_the_close_views_looks_like_portraits() -> None:
     axis = torch.tensor([[0.0, -0.8, 0.9]]).repeat(600, 1)
     grid, _ = random_grid(600, (32, 32), WarpRange(zoom=(4.0, 4.0)), seeded(), (32, 32))
-    y = _somewhere_on(axis, grid, seeded(1))[:, 1]
+    y = _somewhere_on(axis, grid, PORTRAITS, seeded(1))[:, 1]
     above = -0.8 - (y - 0.25)  # the view reaches a quarter up from its middle: how far beyond the top
     portraits = ((above >= 0) & (above <= 0.11)).float().mean()
     assert 0.35 < float(portraits) < 0.46  # a third, and those of any height that look there by chance
@@ -57,9 +58,34 @@ def mean_step(extent: tuple[int, int], size: tuple[int, int], hard_ones: bool = 
     """Pixels of photos in a frame of 96x64 per pixel of plain or hard views, on (geometric) average."""
     axis = torch.tensor([[0.0, -0.8, 0.9]]).repeat(40, 1)
     extents = torch.tensor([extent]).repeat(40, 1)
-    hard = torch.full((40,), hard_ones)
-    _, step = view_grids(axis, extents, (96, 64), size, True, 1.0, seeded(), hard)
+    hard, rehearsed = torch.full((40,), hard_ones), torch.zeros(40, dtype=torch.bool)
+    _, step = view_grids(axis, extents, (96, 64), size, True, 1.0, seeded(), hard, rehearsed)
     return float(step.log().mean().exp())
+
+
+def test_rehearsed_views_are_from_near() -> None:
+    n = 64
+    axis = torch.tensor([[0.0, -0.8, 0.9]]).repeat(n, 1)
+    extents = torch.tensor([(96, 64)]).repeat(n, 1)
+    rehearsed = torch.arange(n) % 2 == 0
+    grid, step = view_grids(
+        axis, extents, (96, 64), (96, 64), True, 1.0, seeded(), torch.zeros(n, dtype=torch.bool), rehearsed
+    )
+    near, plain = step[rehearsed], step[~rehearsed]
+    assert plain.min() > 0.75
+    assert near.median() < 0.5
+    heights = grid[rehearsed][:, 48, 32, 1]  # the head is looked at most
+    assert (heights < -0.3).float().mean() > 0.5
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 6, 7])
+def test_any_number_of_views_is_rehearsed(n: int) -> None:
+    axis = torch.tensor([[0.0, -0.8, 0.9]]).repeat(n, 1)
+    extents = torch.tensor([(96, 64)]).repeat(n, 1)
+    every = torch.ones(n, dtype=torch.bool)
+    grid, step = view_grids(axis, extents, (96, 64), (64, 64), True, 0.5, seeded(), ~every, every)
+    assert grid.shape == (n, 64, 64, 2)
+    assert torch.isfinite(step).all()
 
 
 def test_a_wide_photo_fills_a_wide_view() -> None:

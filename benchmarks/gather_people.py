@@ -22,6 +22,10 @@ def gather(data: Path, out: Path, most: int | None = None) -> int:
     if most is not None and most < len(street):
         street = [street[i * len(street) // most] for i in range(most)]
     exercise = sorted(p.stem for p in (data / "exercise/images").glob("*.webp"))
+    if (out / "images").exists():
+        raise SystemExit(
+            f"{out}/images is there already; photos of it would be trained on too. Take another."
+        )
     for group, stems in (("street", street), ("exercise", exercise)):
         for kind, suffix in (("images", ".webp"), ("masks", ".png")):
             (out / kind / group).mkdir(parents=True, exist_ok=True)
@@ -39,6 +43,6 @@ if __name__ == "__main__":
     )
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--street", type=int)
+    parser.add_argument("--street", type=int, help="at most so many street photos")
     arguments = parser.parse_args()
     print(f"{gather(arguments.data, arguments.out, arguments.street)} photos in {arguments.out}")

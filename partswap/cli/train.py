@@ -153,7 +153,8 @@ def train_command(
             "--teacher",
             metavar="FOLDER=MODEL",
             help="With --refine: photos in this folder of DATA learn from the part maps of an earlier model, "
-            "so that what it knows of them is not lost while the others change.",
+            "so that what it knows of them is not lost while the others change. These believe their "
+            "--masks where they differ widely from what the model sees.",
             show_default=False,
         ),
     ] = "",

@@ -125,12 +125,12 @@ def view_grids(
     Args:
         axis: (B, 3), the subjects' upright axes; extent: (B, 2), rows and columns that the photos fill;
             source: (h, w) of their frames; size: (H, W) of the views; share: of the round that is done;
-            hard, rehearsed: bool (B,), on the CPU: hard views, and those of a plain round that are from
-            near; the others show photos nearly as they come.
+            hard, rehearsed: bool (B,), on the CPU, never both: hard views, and those of a plain round that
+            are from near; the others show photos nearly as they come.
     """
     grid = axis.new_empty((len(axis), *size, 2))
     step = axis.new_empty(len(axis))
-    kinds = ((hard, SHARES, PORTRAITS), (rehearsed & ~hard, REHEARSED_SHARES, REHEARSED_PORTRAITS))
+    kinds = ((hard, SHARES, PORTRAITS), (rehearsed, REHEARSED_SHARES, REHEARSED_PORTRAITS))
     for some, shares, portraits in kinds:
         if some.any():
             grid[some], step[some] = _hard_grids(
@@ -159,7 +159,7 @@ def _hard_grids(
     shares: tuple[float, float, float],
     portraits: float,
 ) -> tuple[Tensor, Tensor]:
-    """Of :func:`view_grids`, the hard views: of each kind its share, in turns."""
+    """Of :func:`view_grids`, the hard or the rehearsed views: of each kind its share, in turns."""
     first = [round(share_of * len(axis)) for share_of in shares]
     ease = how_hard(share)
     grids, steps = [], []

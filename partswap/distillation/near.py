@@ -37,7 +37,7 @@ SAME = 0.6
 as a head on shoulders does."""
 TURNED = (-90.0, 90.0, -45.0, 45.0)
 """Degrees by which a view that is not believed is looked at again: who lies does not either, but does when
-turned."""
+turned. Of a long part that lies askew the turned square leaves out the ends, which stay as they are."""
 FITTED_ON = 300
 PIXELS = 60_000
 """Photos, and pixels of them, that the clusters are fitted on."""

@@ -109,7 +109,7 @@ def distillation_views(
     puppets = slice(0, b if moved else 0, 2)
     hard = torch.full((b,), not plain)
     hard[puppets] = True
-    rehearsed = torch.full((b,), plain) & (torch.arange(b) % REHEARSED == REHEARSED - 1) & ~hard
+    rehearsed = (torch.arange(b) % REHEARSED == REHEARSED - 1) & ~hard
     grid, step = view_grids(axis, photos.extent(index), source, size, mirror, share, g, hard, rehearsed)
     both = torch.cat([photos.images[index].float() / 255, photos.masks[index].float() / 255], 1)
     own = targets[index].float() / 255

@@ -30,10 +30,12 @@ class TrainOptions:
         limbs: of a refined model, its kinds of limbs, which look alike and are moved about in some views
             (:func:`partswap.training.puppets.parse_limbs`).
         teacher: of a refined model, FOLDER=MODEL, an earlier model that the photos in a folder of ``data``
-            learn from (:func:`partswap.training.part_maps.parse_teacher`).
+            learn from (:func:`partswap.training.part_maps.parse_teacher`); the others believe their masks
+            where these differ widely from what the model sees.
         near: of a refined model, FILE:1+2=head, what its parts are found to be from near
             (:func:`partswap.distillation.near_file.parse_near`).
-        plain: of a refined model, end its training on photos nearly as they come, but for moved limbs.
+        plain: of a refined model, end its training on photos nearly as they come, but for
+            moved limbs and one view in four from near.
         row, without: terms of the objective (see partswap.discovery.terms).
         save_seconds: at most this much of a run is lost when it is killed.
     """

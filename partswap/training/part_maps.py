@@ -34,7 +34,7 @@ from partswap.training.views import step_generator
 OWN_VIEWS = 3
 """Over how many warped views a student's own part maps are averaged."""
 OUTLINE = 0.007
-"""Half of an outline's width, as a share of the photo's height."""
+"""Half of an outline's width, as a share of the frame's height."""
 WIDE_AT_ONCE = 128
 """So many photos are drawn into a wide frame at a time."""
 
@@ -154,12 +154,12 @@ def own_foreground(run: Run, student: Segmenter, teacher: Teacher | None, batch:
     for start in range(0, len(run.photos), batch):
         x = normalise(run.photos.images[start : start + batch].float() / 255)
         both = student(torch.cat([x, x.flip(3)])).float().softmax(1)[:, :1]
-        seen = 1 - (both[: len(x)] + both[len(x) :].flip(3)) / 2
+        inside = run.photos.inside[start : start + batch]
+        seen = (1 - (both[: len(x)] + both[len(x) :].flip(3)) / 2) * inside
         if run.photos.masks is not None:
             masks = run.photos.masks[start : start + batch].float() / 255
             wide = differ_widely(seen, masks) & new[start : start + batch].view(-1, 1, 1, 1)
             seen = torch.where(wide, masks, (seen + masks) / 2)
-        inside = run.photos.inside[start : start + batch]
         found.append((seen * 255).round().to(torch.uint8) * inside)
     return torch.cat(found)
 

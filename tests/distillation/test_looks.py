@@ -12,6 +12,7 @@ from partswap.distillation.looks import (
     FAR,
     NEAR,
     PORTRAITS,
+    REHEARSED_SHARES,
     TURNED,
     _somewhere_on,
     eased,
@@ -85,6 +86,7 @@ def test_any_number_of_views_is_rehearsed(n: int) -> None:
     every = torch.ones(n, dtype=torch.bool)
     grid, step = view_grids(axis, extents, (96, 64), (64, 64), True, 0.5, seeded(), ~every, every)
     assert grid.shape == (n, 64, 64, 2)
+    assert sum(round(share * n) for share in REHEARSED_SHARES) == n, "none is turned"
     assert torch.isfinite(step).all()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from partswap.distillation import near
-from partswap.distillation.near import Clusters, believed, cluster, from_near, redrawn, squares_around
+from partswap.distillation.near import (
+    TURNED,
+    Clusters,
+    _turned,
+    believed,
+    cluster,
+    from_near,
+    redrawn,
+    squares_around,
+)
 from partswap.distillation.near_file import parse_near, read_clusters, write_clusters
 from partswap.errors import UsageError
 from partswap.parts import Parts
@@ -120,6 +130,17 @@ class Upright(Colours):
         up = red[:, :half].sum((1, 2)) > red[:, half:].sum((1, 2)) * 2 + 1
         logits[~up, 1:3] -= 99.0
         return logits
+
+
+@pytest.mark.parametrize("degrees", [0.0, *TURNED])
+def test_a_turn_and_its_inverse(degrees: float) -> None:
+    points = torch.randn(2, 3, 4, 2, generator=torch.Generator().manual_seed(0))
+    back = _turned(_turned(points, degrees), -torch.full((2, 1, 1), degrees))
+    assert torch.allclose(back, points, atol=1e-6)
+    right = _turned(torch.tensor([1.0, 0.0]), degrees)
+    assert right.tolist() == pytest.approx(
+        [math.cos(math.radians(degrees)), math.sin(math.radians(degrees))], abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("quarters", [1, -1])

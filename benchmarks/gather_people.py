@@ -45,4 +45,6 @@ if __name__ == "__main__":
     parser.add_argument("out", type=Path)
     parser.add_argument("--street", type=int, help="at most so many street photos")
     arguments = parser.parse_args()
+    if arguments.street is not None and arguments.street < 1:
+        parser.error("--street is at least 1")
     print(f"{gather(arguments.data, arguments.out, arguments.street)} photos in {arguments.out}")

@@ -99,6 +99,18 @@ def test_where_new_poses_differ_widely_masks_are_believed() -> None:
     assert (own_foreground(run(photos), Sees(), None)[:, :, H - 30 : H - 10] == 128).all()
 
 
+def test_nothing_is_seen_beyond_the_photo() -> None:
+    """What the net sees in the repeated edge says nothing of the outlines beside it."""
+    photos = two_folders()
+    assert photos.masks is not None
+    photos.inside[:, :, :20] = 0
+    photos.masks[:] = 0
+    photos.masks[:, :, 22 : H // 2] = 255  # the mask's outline begins two rows below the photo's edge
+    found = own_foreground(run(photos), Sees(), Teacher("street", SimpleNamespace()))  # type: ignore[arg-type]
+    assert (found[:, :, :20] == 0).all()
+    assert (found[:, :, 20:22] == 128).all()
+
+
 def test_foregrounds_differ_widely_where_more_than_an_outline_lies_between() -> None:
     seen, masks = torch.zeros(1, 1, 320, 64), torch.zeros(1, 1, 320, 64)
     seen[:, :, 100:104] = 1.0  # as wide as an outline

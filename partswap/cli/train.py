@@ -168,6 +168,15 @@ def train_command(
             show_default=False,
         ),
     ] = "",
+    cross_check: Annotated[
+        bool,
+        typer.Option(
+            "--cross-check",
+            help="With --refine: what masks call foreground, such as a weight in a hand or a mat, is "
+            "background where ImageNet features of the other photos are sure of it. Photos that a --teacher "
+            "knows stay as they are.",
+        ),
+    ] = False,
     plain: Annotated[
         bool,
         typer.Option(
@@ -213,10 +222,10 @@ def train_command(
     from partswap.training.stopping import stop_at_once
     from partswap.training.train import train
 
-    if (regroup or keep or limbs or teacher or near or plain) and refine_model is None:
+    if (regroup or keep or limbs or teacher or near or cross_check or plain) and refine_model is None:
         raise UsageError(
-            "--regroup, --keep, --limbs, --teacher, --near and --plain are for a finished model; "
-            "name it with --refine."
+            "--regroup, --keep, --limbs, --teacher, --near, --cross-check and --plain are for a finished "
+            "model; name it with --refine."
         )
     options = TrainOptions(
         data=data,
@@ -241,6 +250,7 @@ def train_command(
         limbs=limbs,
         teacher=teacher,
         near=near,
+        cross_check=cross_check,
         plain=plain,
         row=terms,
         without=tuple(t.strip() for t in without.split(",") if t.strip()),

@@ -34,6 +34,8 @@ class TrainOptions:
             where these differ widely from what the model sees.
         near: of a refined model, FILE:1+2=head, what its parts are found to be from near
             (:func:`partswap.distillation.near_file.parse_near`).
+        cross_check: of a refined model, take for background what masks call foreground while frozen features
+            of other photos say otherwise (:mod:`partswap.training.cross_check`).
         plain: of a refined model, end its training on photos nearly as they come, but for
             moved limbs and one view in four from near.
         row, without: terms of the objective (see partswap.discovery.terms).
@@ -62,6 +64,7 @@ class TrainOptions:
     limbs: str = ""
     teacher: str = ""
     near: str = ""
+    cross_check: bool = False
     plain: bool = False
     row: str = "full"
     without: tuple[str, ...] = field(default=())
@@ -106,6 +109,11 @@ class TrainOptions:
             raise UsageError(
                 "--regroup discovers parts again, which no teacher and no --near knows; leave those out."
             )
+        if self.cross_check and self.pretrained == "none":
+            raise UsageError(
+                "--cross-check asks ImageNet features, which --pretrained none leaves out; "
+                "give --pretrained auto, or a file."
+            )
         if self.pairs is not None and self.group_by_folder:
             raise UsageError(
                 "--pairs and --group-by both say which photos belong together; give one of them."
@@ -126,6 +134,7 @@ class TrainOptions:
             "regroup",
             "keep",
             "limbs",
+            "cross_check",
             "plain",
             "row",
             "seed",

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from partswap.checkpoint.format import Checkpoint, read_checkpoint
@@ -24,17 +23,18 @@ from partswap.distillation.targets import STRIDE, doubtful, doubts, part_targets
 from partswap.distillation.wide import from_wide_frame, in_wide_frame, wide
 from partswap.engine.loading import load_student
 from partswap.errors import UsageError
+from partswap.nets.encoder import Encoder
 from partswap.nets.segmenter import Segmenter
 from partswap.parts import Parts
+from partswap.training.cross_check import unsupported, wider_than_outline
 from partswap.training.data import PhotoSet
+from partswap.training.pretrained import load_into
 from partswap.training.puppets import Limb
 from partswap.training.run import Run
 from partswap.training.views import step_generator
 
 OWN_VIEWS = 3
 """Over how many warped views a student's own part maps are averaged."""
-OUTLINE = 0.007
-"""Half of an outline's width, as a share of the frame's height."""
 WIDE_AT_ONCE = 128
 """So many photos are drawn into a wide frame at a time."""
 
@@ -173,15 +173,22 @@ def differ_widely(seen: Tensor, masks: Tensor) -> Tensor:
     Returns:
         bool (N, 1, H, W).
     """
-    apart = ((seen > 0.5) != (masks > 0.5)).float()
-    reach = max(1, round(OUTLINE * apart.shape[-2]))
-    inner = 1 - _dilated(1 - apart, reach)
-    return (_dilated(inner, 2 * reach) * apart) > 0.5
+    return wider_than_outline((seen > 0.5) != (masks > 0.5))
 
 
-def _dilated(on: Tensor, reach: int) -> Tensor:
-    """Grown by ``reach`` pixels to every side."""
-    return F.max_pool2d(on, 2 * reach + 1, 1, reach)
+def supported_foreground(run: Run, teacher: Teacher | None) -> Tensor:
+    """The foreground of a run without what other photos do not speak for
+    (:mod:`partswap.training.cross_check`), uint8 (N, 1, H, W); that of photos that a teacher knows stays."""
+    assert run.photos.masks is not None
+    run.runner.log.stage("cross-check")
+    encoder = Encoder(run.options.backbone)
+    load_into(encoder, run.weights)
+    encoder = encoder.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    gone = unsupported(encoder, run.photos, ~_taught(run, teacher), run.options.seed, _report(run))
+    run.runner.log.say(
+        f"what is foreground in no other photo is gone from {int(gone.any(3).any(2).sum())} photos"
+    )
+    return run.photos.masks * ~gone
 
 
 def _taught(run: Run, teacher: Teacher | None) -> Tensor:

@@ -31,6 +31,7 @@ from partswap.training.part_maps import (
     own_part_maps,
     parse_teacher,
     regrouped_part_maps,
+    supported_foreground,
 )
 from partswap.training.pretrained import pretrained_weights
 from partswap.training.puppets import Limb, parse_limbs
@@ -67,7 +68,8 @@ def refine(options: TrainOptions, model: str, own_size: bool = True) -> Path:
     teacher = parse_teacher(options.teacher, checkpoint.parts, options.quiet)
     known = [checkpoint, *([] if teacher is None else [teacher.checkpoint])]
     near = parse_near(options.near, checkpoint.parts, known)
-    weights = pretrained_weights(options.pretrained, options.backbone) if options.regroup else None
+    frozen = options.regroup or options.cross_check  # both look at photos with ImageNet's eyes
+    weights = pretrained_weights(options.pretrained, options.backbone) if frozen else None
     with RunLog(options.out, quiet=options.quiet) as log:
         run = open_run(options, log, weights)
         run.discovery_share = 0.0
@@ -77,6 +79,8 @@ def refine(options: TrainOptions, model: str, own_size: bool = True) -> Path:
         started = time.monotonic()
         student = load_student(checkpoint).to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         run.photos.masks = own_foreground(run, student, teacher)
+        if options.cross_check:
+            run.photos.masks = supported_foreground(run, teacher)
         student = _student(run, student, checkpoint.parts, limbs, teacher, near)
         renderer = _renderer(run, checkpoint, student)
         return _finish(run, checkpoint, teacher, student, renderer, time.monotonic() - started)

@@ -16,7 +16,13 @@ from partswap.checkpoint import read_checkpoint, write_parts
 from partswap.parts import Parts
 from partswap.training import part_maps
 from partswap.training.data import PhotoSet
-from partswap.training.part_maps import Teacher, differ_widely, own_foreground, own_part_maps
+from partswap.training.part_maps import (
+    Teacher,
+    differ_widely,
+    own_foreground,
+    own_part_maps,
+    supported_foreground,
+)
 from partswap.training.puppets import Limb
 
 Words = Callable[..., list[str]]
@@ -124,6 +130,26 @@ def test_foregrounds_differ_widely_where_more_than_an_outline_lies_between() -> 
     assert torch.equal(found, differ_widely(masks, seen))
     seen[:, :, :6] = 1.0  # at the photo's edge, too
     assert differ_widely(seen, masks)[:, :, :6].all()
+
+
+def test_what_other_photos_do_not_speak_for_goes_from_photos_that_no_teacher_knows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def top(_encoder: Any, photos: PhotoSet, checked: Tensor, seed: int, _report: Any) -> Tensor:
+        assert seed == 7
+        found = torch.zeros_like(photos.inside, dtype=torch.bool)
+        found[checked, :, :10] = True
+        return found
+
+    monkeypatch.setattr(part_maps, "unsupported", top)
+    under_way = run(two_folders())
+    under_way.options.seed, under_way.options.backbone, under_way.weights = 7, "test_byobnet", None
+    given = under_way.photos.masks.clone()
+    found = supported_foreground(under_way, Teacher("street", SimpleNamespace()))  # type: ignore[arg-type]
+    assert found.dtype is torch.uint8
+    assert torch.equal(found[4:], given[4:]), "the teacher knows these photos"
+    assert (found[:4, :, :10] == 0).all()
+    assert torch.equal(found[:4, :, 10:], given[:4, :, 10:])
 
 
 def test_wide_photos_are_seen_in_a_wide_frame_too() -> None:

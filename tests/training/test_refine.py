@@ -10,10 +10,15 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
 
 from partswap.checkpoint import read_checkpoint, write_parts
 from partswap.checkpoint.config import HangingLimb
 from partswap.errors import UsageError
+from partswap.nets.encoder import Encoder
+from partswap.training import part_maps
+from partswap.training.data import PhotoSet
 from partswap.training.puppets import Limb
 from partswap.training.refine import remembered
 
@@ -178,6 +183,32 @@ def test_parts_are_drawn_as_they_look_from_near(
     assert (ended.code, "was found by the model" in ended.err) == (2, True)
     ended = cli(*run_words(tmp_path / "bad", "--near", said))
     assert (ended.code, "--refine" in ended.err) == (2, True)
+
+
+def test_masks_are_cross_checked_with_features_that_are_given(
+    finished: Path, run_words: Words, tmp_path: Path, cli: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def nowhere(encoder: Encoder, photos: PhotoSet, checked: Tensor, *_: Any) -> Tensor:
+        assert photos.masks is not None
+        asked.append((next(encoder.parameters()).clone(), checked))
+        return torch.zeros_like(photos.masks, dtype=torch.bool)
+
+    monkeypatch.setattr(part_maps, "unsupported", nowhere)
+    eye = Encoder(str(read_checkpoint(finished).config.student["backbone"]))
+    save_file(eye.body.state_dict(), tmp_path / "eye.safetensors")
+    told = ["--cross-check", "--pretrained", tmp_path / "eye.safetensors"]
+    after = refined(run_words, cli, tmp_path / "run", finished, *told)
+    assert after.config.training["refined"][-1]["cross_check"] is True
+    ((weight, checked),) = asked
+    assert torch.equal(weight, next(eye.parameters()))
+    assert checked.all(), "no teacher knows any of them"
+    ended = cli(*run_words(tmp_path / "bad", *told))
+    assert (ended.code, "--refine" in ended.err) == (2, True)
+    ended = cli(*run_words(tmp_path / "bad", "--refine", finished, "--cross-check", "--pretrained", "none"))
+    assert (ended.code, "--pretrained none" in ended.err) == (2, True)
+    assert not (tmp_path / "bad").exists()
 
 
 def test_a_model_without_a_card_gets_one(finished: Path, run_words: Words, tmp_path: Path, cli: Any) -> None:

@@ -172,9 +172,9 @@ def train_command(
         bool,
         typer.Option(
             "--cross-check",
-            help="With --refine: what masks call foreground, such as a weight in a hand or a mat, is "
-            "background where ImageNet features of the other photos are sure of it. Photos that a --teacher "
-            "knows stay as they are.",
+            help="With --refine: foreground such as a weight in a hand or a mat becomes background where a "
+            "small classifier of ImageNet features (--pretrained), fitted on other photos, is sure of it. "
+            "A photo that would lose more than a quarter stays as it is, as do those that a --teacher knows.",
         ),
     ] = False,
     plain: Annotated[

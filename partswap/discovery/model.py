@@ -47,11 +47,17 @@ class FrozenFeatures(nn.Module):
 
     @staticmethod
     def stack(levels: list[Tensor]) -> Tensor:
-        """The two coarsest levels side by side at stride 8: (B, C8 + C16, H/8, W/8)."""
+        """The two coarsest levels side by side at the stride of the finer one; of those of this encoder,
+        (B, C8 + C16, H/8, W/8)."""
         fine, coarse = levels[-2], levels[-1]
         return torch.cat(
             [fine, F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=False)], 1
         )
+
+
+def of_unit_norm(features: Tensor) -> Tensor:
+    """(B, C, H, W), scaled so that a place's norm is 1 on average in each photo: levels differ widely."""
+    return features / features.norm(dim=1, keepdim=True).mean((2, 3), keepdim=True)
 
 
 class Teacher(nn.Module):

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
+from partswap.discovery.model import of_unit_norm
 from partswap.discovery.step import normalise
 from partswap.distillation.targets import STRIDE
 from partswap.errors import UsageError
@@ -143,8 +144,8 @@ def from_near(
     finest = (SIDE // STRIDE, SIDE // STRIDE)
     coarse = F.interpolate(kept[0].float(), size=finest, mode="bilinear", align_corners=False)
     fine = kept[1].float()
-    each = [one / one.norm(dim=1, keepdim=True).mean((2, 3), keepdim=True) for one in (coarse, fine)]
     at = F.interpolate(grid.permute(0, 3, 1, 2), size=finest, mode="area").permute(0, 2, 3, 1)
+    each = [of_unit_norm(coarse), of_unit_norm(fine)]
     return View(torch.cat(each, 1), at, F.avg_pool2d(logits[:, 1:], STRIDE).softmax(1))
 
 

@@ -34,8 +34,8 @@ class TrainOptions:
             where these differ widely from what the model sees.
         near: of a refined model, FILE:1+2=head, what its parts are found to be from near
             (:func:`partswap.distillation.near_file.parse_near`).
-        cross_check: of a refined model, take for background what masks call foreground while frozen features
-            of other photos say otherwise (:mod:`partswap.training.cross_check`).
+        cross_check: of a refined model, take for background what is foreground while a classifier of frozen
+            features, fitted on other photos, is sure it is not (:mod:`partswap.training.cross_check`).
         plain: of a refined model, end its training on photos nearly as they come, but for
             moved limbs and one view in four from near.
         row, without: terms of the objective (see partswap.discovery.terms).

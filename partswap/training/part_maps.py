@@ -28,7 +28,6 @@ from partswap.nets.segmenter import Segmenter
 from partswap.parts import Parts
 from partswap.training.cross_check import unsupported, wider_than_outline
 from partswap.training.data import PhotoSet
-from partswap.training.pretrained import load_into
 from partswap.training.puppets import Limb
 from partswap.training.run import Run
 from partswap.training.views import step_generator
@@ -176,13 +175,12 @@ def differ_widely(seen: Tensor, masks: Tensor) -> Tensor:
     return wider_than_outline((seen > 0.5) != (masks > 0.5))
 
 
-def supported_foreground(run: Run, teacher: Teacher | None) -> Tensor:
+def supported_foreground(run: Run, teacher: Teacher | None, encoder: Encoder) -> Tensor:
     """The foreground of a run without what other photos do not speak for
-    (:mod:`partswap.training.cross_check`), uint8 (N, 1, H, W); that of photos that a teacher knows stays."""
+    (:mod:`partswap.training.cross_check`), uint8 (N, 1, H, W); that of photos that a teacher knows stays.
+    ``encoder``: with ImageNet weights."""
     assert run.photos.masks is not None
     run.runner.log.stage("cross-check")
-    encoder = Encoder(run.options.backbone)
-    load_into(encoder, run.weights)
     encoder = encoder.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     gone = unsupported(encoder, run.photos, ~_taught(run, teacher), run.options.seed, _report(run))
     run.runner.log.say(

@@ -59,6 +59,7 @@ def load_into(encoder: Encoder, weights: dict[str, Tensor] | None) -> None:
     if missing or wrong:
         raise ModelError(
             f"the pretrained weights do not fit the encoder: {len(missing)} tensors missing, {len(wrong)} of "
-            f"another shape (first: {(missing + wrong)[0]}); check --backbone against --pretrained."
+            f"another shape (first: {(missing + wrong)[0]}); check --pretrained against --backbone, or "
+            "against the model that --refine names."
         )
     encoder.body.load_state_dict({**own, **given}, strict=True)

@@ -20,6 +20,7 @@ from partswap.distillation.train import distill_round
 from partswap.engine.loading import load_student
 from partswap.errors import UsageError
 from partswap.nets.build import build_renderer
+from partswap.nets.encoder import Encoder
 from partswap.nets.segmenter import Segmenter
 from partswap.parts import Parts
 from partswap.training.card import training_record, write_card
@@ -33,7 +34,7 @@ from partswap.training.part_maps import (
     regrouped_part_maps,
     supported_foreground,
 )
-from partswap.training.pretrained import pretrained_weights
+from partswap.training.pretrained import load_into, pretrained_weights
 from partswap.training.puppets import Limb, parse_limbs
 from partswap.training.run import Run
 from partswap.training.state import Progress, module_tensors, restore_module
@@ -70,6 +71,9 @@ def refine(options: TrainOptions, model: str, own_size: bool = True) -> Path:
     near = parse_near(options.near, checkpoint.parts, known)
     frozen = options.regroup or options.cross_check  # both look at photos with ImageNet's eyes
     weights = pretrained_weights(options.pretrained, options.backbone) if frozen else None
+    eye = Encoder(options.backbone) if options.cross_check else None
+    if eye is not None:
+        load_into(eye, weights)  # raises before anything is computed
     with RunLog(options.out, quiet=options.quiet) as log:
         run = open_run(options, log, weights)
         run.discovery_share = 0.0
@@ -79,8 +83,8 @@ def refine(options: TrainOptions, model: str, own_size: bool = True) -> Path:
         started = time.monotonic()
         student = load_student(checkpoint).to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         run.photos.masks = own_foreground(run, student, teacher)
-        if options.cross_check:
-            run.photos.masks = supported_foreground(run, teacher)
+        if eye is not None:
+            run.photos.masks = supported_foreground(run, teacher, eye)
         student = _student(run, student, checkpoint.parts, limbs, teacher, near)
         renderer = _renderer(run, checkpoint, student)
         return _finish(run, checkpoint, teacher, student, renderer, time.monotonic() - started)

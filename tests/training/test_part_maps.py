@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from partswap.checkpoint import read_checkpoint, write_parts
+from partswap.nets.encoder import Encoder
 from partswap.parts import Parts
 from partswap.training import part_maps
 from partswap.training.data import PhotoSet
@@ -143,9 +144,10 @@ def test_what_other_photos_do_not_speak_for_goes_from_photos_that_no_teacher_kno
 
     monkeypatch.setattr(part_maps, "unsupported", top)
     under_way = run(two_folders())
-    under_way.options.seed, under_way.options.backbone, under_way.weights = 7, "test_byobnet", None
+    under_way.options.seed = 7
     given = under_way.photos.masks.clone()
-    found = supported_foreground(under_way, Teacher("street", SimpleNamespace()))  # type: ignore[arg-type]
+    teacher = Teacher("street", SimpleNamespace())  # type: ignore[arg-type]
+    found = supported_foreground(under_way, teacher, Encoder("test_byobnet"))
     assert found.dtype is torch.uint8
     assert torch.equal(found[4:], given[4:]), "the teacher knows these photos"
     assert (found[:4, :, :10] == 0).all()

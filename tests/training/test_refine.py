@@ -17,10 +17,12 @@ from partswap.checkpoint import read_checkpoint, write_parts
 from partswap.checkpoint.config import HangingLimb
 from partswap.errors import UsageError
 from partswap.nets.encoder import Encoder
-from partswap.training import part_maps
+from partswap.training import part_maps, refine
 from partswap.training.data import PhotoSet
+from partswap.training.part_maps import own_part_maps
 from partswap.training.puppets import Limb
 from partswap.training.refine import remembered
+from partswap.training.run import Run
 
 Words = Callable[..., list[str]]
 
@@ -188,26 +190,43 @@ def test_parts_are_drawn_as_they_look_from_near(
 def test_masks_are_cross_checked_with_features_that_are_given(
     finished: Path, run_words: Words, tmp_path: Path, cli: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
+    asked, learned = [], []
 
-    def nowhere(encoder: Encoder, photos: PhotoSet, checked: Tensor, *_: Any) -> Tensor:
+    def top(encoder: Encoder, photos: PhotoSet, checked: Tensor, *_: Any) -> Tensor:
         assert photos.masks is not None
-        asked.append((next(encoder.parameters()).clone(), checked))
-        return torch.zeros_like(photos.masks, dtype=torch.bool)
+        asked.append((next(encoder.parameters()).clone(), checked, photos.masks.clone()))
+        found = torch.zeros_like(photos.masks, dtype=torch.bool)
+        found[:, :, : found.shape[2] // 2] = True
+        return found
 
-    monkeypatch.setattr(part_maps, "unsupported", nowhere)
+    def seen(run: Run, *rest: Any) -> Tensor:
+        assert run.photos.masks is not None
+        learned.append(run.photos.masks.clone())
+        return own_part_maps(run, *rest)
+
+    monkeypatch.setattr(part_maps, "unsupported", top)
+    monkeypatch.setattr(refine, "own_part_maps", seen)
     eye = Encoder(str(read_checkpoint(finished).config.student["backbone"]))
     save_file(eye.body.state_dict(), tmp_path / "eye.safetensors")
     told = ["--cross-check", "--pretrained", tmp_path / "eye.safetensors"]
     after = refined(run_words, cli, tmp_path / "run", finished, *told)
     assert after.config.training["refined"][-1]["cross_check"] is True
-    ((weight, checked),) = asked
+    ((weight, checked, given),) = asked
+    half = given.shape[2] // 2
+    assert given[:, :, :half].any()
+    assert not learned[0][:, :, :half].any()
+    assert torch.equal(learned[0][:, :, half:], given[:, :, half:])
     assert torch.equal(weight, next(eye.parameters()))
     assert checked.all(), "no teacher knows any of them"
     ended = cli(*run_words(tmp_path / "bad", *told))
     assert (ended.code, "--refine" in ended.err) == (2, True)
     ended = cli(*run_words(tmp_path / "bad", "--refine", finished, "--cross-check", "--pretrained", "none"))
     assert (ended.code, "--pretrained none" in ended.err) == (2, True)
+    other = Encoder("tf_efficientnet_lite0")
+    save_file(other.body.state_dict(), tmp_path / "other.safetensors")
+    told[-1] = tmp_path / "other.safetensors"
+    ended = cli(*run_words(tmp_path / "bad", "--refine", finished, *told))
+    assert (ended.code, "do not fit the encoder" in ended.err) == (3, True)
     assert not (tmp_path / "bad").exists()
 
 

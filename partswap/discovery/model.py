@@ -38,6 +38,7 @@ class FrozenFeatures(nn.Module):
     def settle(self, precision: torch.dtype) -> FrozenFeatures:
         """Once its weights are in place: fold the batch normalisations into the convolutions, and keep what
         the run computes with. It looks at every photo three times a step, and neither would ever change."""
+        self.eval()  # modules are born training, and the net looks at zeros while they are folded
         fold_batch_norms(self.encoder, torch.zeros(1, 3, 64, 64))
         return self.requires_grad_(False).to(precision)
 
@@ -57,7 +58,7 @@ class FrozenFeatures(nn.Module):
 
 def of_unit_norm(features: Tensor) -> Tensor:
     """(B, C, H, W), scaled so that a place's norm is 1 on average in each photo: levels differ widely."""
-    return features / features.norm(dim=1, keepdim=True).mean((2, 3), keepdim=True)
+    return features / features.norm(dim=1, keepdim=True).mean((2, 3), keepdim=True).clamp(min=1e-6)
 
 
 class Teacher(nn.Module):

@@ -118,8 +118,9 @@ def _places(
     for some in rows.split(AT_ONCE):
         seen = _features(encoder, photos.images[some]).flatten(2)
         stride = STRIDE // ENLARGED
-        inside = F.avg_pool2d(photos.inside[some].float(), stride).flatten(1)
-        share = F.avg_pool2d(photos.masks[some].float() / 255, stride).flatten(1)
+        within = photos.inside[some].float()
+        inside = F.avg_pool2d(within, stride).flatten(1)
+        share = F.avg_pool2d(photos.masks[some].float() / 255 * within, stride).flatten(1)
         share = share / inside.clamp(min=1e-6)  # of what lies within the photo
         chosen = torch.multinomial(inside, CELLS, replacement=True, generator=g)
         features.append(

@@ -13,6 +13,7 @@ any label:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -22,7 +23,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from partswap.discovery.model import FrozenFeatures
+from partswap.discovery.model import FrozenFeatures, of_unit_norm
+from partswap.discovery.step import normalise
 from partswap.imaging.opencv import opencv
 from partswap.training.data import PhotoSet
 
@@ -30,8 +32,11 @@ ROUNDS = 6
 DIRECTIONS = 48
 SAMPLES = 60_000
 GRABCUT_ROUNDS = 3
-ALTERNATIONS = 3
+ALTERNATIONS = 4
 """How often the regression and GrabCut take turns."""
+LOOKED_AT = 256
+"""Frames with a longer side below this are enlarged to it, or just beyond, so that a leg is more than one
+cell of features."""
 PRIOR_WIDTH = (0.55, 0.85)
 """Half axes of the prior's ellipse, as shares of half the photo's width and height."""
 
@@ -65,13 +70,21 @@ def place_prior(inside: Tensor) -> Tensor:
     return torch.where(border | ~on, torch.full_like(odds, -4.0), odds)
 
 
+def _enlargement(size: tuple[int, int]) -> int:
+    """By how much frames of ``size`` are enlarged, a whole number."""
+    return math.ceil(LOOKED_AT / max(size))
+
+
 @torch.no_grad()
 def _features(photos: PhotoSet, frozen: FrozenFeatures, batch: int = 32) -> Tensor:
-    """Frozen features of all photos at stride 8, half precision: (N, C, H/8, W/8)."""
+    """Frozen features of all photos, enlarged if small, at stride 8, half precision: (N, C, h, w)."""
+    scale = _enlargement((photos.images.shape[-2], photos.images.shape[-1]))
     found = []
-    for start in range(0, len(photos), batch):
-        x = photos.images[start : start + batch].float() / 127.5 - 1.0
-        found.append(frozen.stack(frozen(x)).half())
+    for images in photos.images.split(batch):
+        x = images.float() / 255
+        if scale > 1:
+            x = F.interpolate(x, scale_factor=float(scale), mode="bilinear", align_corners=False)
+        found.append(frozen.stack([of_unit_norm(level.float()) for level in frozen(normalise(x))]).half())
     return torch.cat(found)
 
 
@@ -159,8 +172,9 @@ def estimate_masks(
         uint8 (N, 1, H, W), 0 or 255, on the photos' device.
     """
     size = (photos.images.shape[-2], photos.images.shape[-1])
-    # GrabCut at half size: four times faster, and its borders are no finer than that anyway.
-    small = (size[0] // 2, size[1] // 2)
+    # GrabCut at half size: four times faster, and its borders are no finer than that anyway. Small frames
+    # have no pixels to spare.
+    small = size if _enlargement(size) > 1 else (size[0] // 2, size[1] // 2)
     features = _features(photos, frozen)
     inside = F.interpolate(photos.inside.float(), size=features.shape[-2:], mode="area")
     prior = place_prior(inside)

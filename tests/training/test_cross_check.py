@@ -30,7 +30,7 @@ def encoder() -> Encoder:
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two dozen drawn photos need no thousand steps."""
-    monkeypatch.setattr(cross_check, "STEPS", 120)
+    monkeypatch.setattr(cross_check, "STEPS", 60)
     monkeypatch.setattr(cross_check, "BATCH", 256)
 
 

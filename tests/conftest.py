@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; workers share the cores
 
 
 @dataclass(frozen=True)

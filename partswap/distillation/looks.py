@@ -18,6 +18,8 @@ PLAIN = WarpRange(zoom=(0.8, 1.25), rotate=8.0, shift=0.06, bend=0.006, stretch=
 """Views that end the training: photos nearly as they come. What is learned from hard views alone is a little
 off on plain ones, as their sizes are distributed otherwise (Touvron et al., Fixing the train-test resolution
 discrepancy, NeurIPS 2019)."""
+STILL = WarpRange(flip=0.5)
+"""A photo just as it comes, or its mirror image."""
 SHARES = (0.32, 0.3, 0.12)
 """Of a batch, the shares of close, near and far views; the rest is turned."""
 BENT = 0.75
@@ -28,9 +30,11 @@ SHORTENED = 0.35
 PORTRAITS = 0.35
 """Of the close views, the share that looks at a subject's upper end as a portrait does."""
 
-REHEARSED = 4
-"""In a plain round one view in so many is from near, as photos of a whole body hardly show a chin: after
-1,800 steps without, necks of portraits grew up to the mouth."""
+TURN = 8
+"""What a plain round shows comes in turns of so many views."""
+STILLS, FROM_NEAR = 5, 2
+"""Of each turn, the first are stills, and the last are from near, as photos of a whole body hardly show a
+chin: after 1,800 steps without, necks of portraits grew up to the mouth."""
 REHEARSED_SHARES = (0.75, 0.25, 0.0)
 """Of these, the shares of close, near and far views."""
 REHEARSED_PORTRAITS = 0.6
@@ -119,14 +123,15 @@ def view_grids(
     g: torch.Generator,
     hard: Tensor,
     rehearsed: Tensor,
+    still: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Where each view looks, (B, H, W, 2), and photo pixels per pixel of the view, (B,).
 
     Args:
         axis: (B, 3), the subjects' upright axes; extent: (B, 2), rows and columns that the photos fill;
             source: (h, w) of their frames; size: (H, W) of the views; share: of the round that is done;
-            hard, rehearsed: bool (B,), on the CPU, never both: hard views, and those of a plain round that
-            are from near; the others show photos nearly as they come.
+            hard, rehearsed, still: bool (B,), on the CPU, one of them at most: hard views, and those of a
+            plain round that are from near, or show photos just as they come; the others nearly do.
     """
     grid = axis.new_empty((len(axis), *size, 2))
     step = axis.new_empty(len(axis))
@@ -136,11 +141,20 @@ def view_grids(
             grid[some], step[some] = _hard_grids(
                 axis[some], extent[some], source, size, mirror, share, g, shares, portraits
             )
-    plain = ~(hard | rehearsed)
-    if plain.any():
-        span = _mirrored(PLAIN, mirror)
-        grid[plain], step[plain] = random_grid(int(plain.sum()), size, span, g, source, extent[plain])
+    for some, span in ((~(hard | rehearsed | still), PLAIN), (still, STILL)):
+        if some.any():
+            span = _mirrored(span, mirror)
+            grid[some], step[some] = random_grid(int(some.sum()), size, span, g, source, extent[some])
     return grid, step
+
+
+def turns(n: int, plain: bool, puppets: slice) -> tuple[Tensor, Tensor, Tensor]:
+    """Which of ``n`` views are hard, from near, and stills: three of bool (n,), on the CPU. ``puppets``:
+    those with moved limbs, which are hard."""
+    hard = torch.full((n,), not plain)
+    hard[puppets] = True
+    turn = torch.arange(n) % TURN
+    return hard, (turn >= TURN - FROM_NEAR) & ~hard, (turn < STILLS) & ~hard
 
 
 def _mirrored(span: WarpRange, mirror: bool) -> WarpRange:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from partswap.discovery.step import normalise
-from partswap.distillation.looks import REHEARSED, how_hard, upright_axis, view_grids
+from partswap.distillation.looks import how_hard, turns, upright_axis, view_grids
 from partswap.distillation.sleeves import with_sleeves
 from partswap.training.data import PhotoSet
 from partswap.training.puppets import Limb, puppet_views
@@ -94,8 +94,8 @@ def distillation_views(
     Args:
         targets: uint8 (N, K, h/4, w/4), posterior inside the foreground; size: (H, W) of the views; share: of
             the round that is done; limbs: what wears painted sleeves in some views unless it is dressed, and,
-            if it turns, is moved in every second one; plain: photos nearly as they come, but for those with
-            moved limbs and one in four from near.
+            if it turns, is moved in every second one; plain: photos as they come or nearly so, but for those
+            with moved limbs and one in four from near.
 
     Returns:
         photo: normalised (B, 3, H, W); part_map: (B, K + 1, H, W), summing to one, or to less where something
@@ -107,13 +107,15 @@ def distillation_views(
     source = (photos.images.shape[-2], photos.images.shape[-1])
     moved = tuple(limb for limb in limbs if limb.degrees)
     puppets = slice(0, b if moved else 0, 2)
-    hard = torch.full((b,), not plain)
-    hard[puppets] = True
-    rehearsed = (torch.arange(b) % REHEARSED == REHEARSED - 1) & ~hard
-    grid, step = view_grids(axis, photos.extent(index), source, size, mirror, share, g, hard, rehearsed)
+    hard, rehearsed, still = turns(b, plain, puppets)
+    grid, step = view_grids(
+        axis, photos.extent(index), source, size, mirror, share, g, hard, rehearsed, still
+    )
+    as_it_comes = still.to(g.device).view(-1, 1, 1, 1)
     both = torch.cat([photos.images[index].float() / 255, photos.masks[index].float() / 255], 1)
     own = targets[index].float() / 255
-    both[:, :3] = with_sleeves(both[:, :3], both[:, 3:], own, [limb for limb in limbs if not limb.dressed], g)
+    dressed = with_sleeves(both[:, :3], both[:, 3:], own, [limb for limb in limbs if not limb.dressed], g)
+    both[:, :3] = torch.where(as_it_comes, both[:, :3], dressed)
     seen = sample_antialiased(both, grid, step)
     parts = sample(own, grid)
     within = inside(grid)
@@ -135,14 +137,16 @@ def distillation_views(
     around = _surroundings(photos, b, size, g)
     elsewhere = (torch.rand(b, 1, 1, 1, generator=g, device=g.device) < 0.25).float()
     elsewhere[puppets] = 1.0
+    elsewhere *= ~as_it_comes
     keep = torch.maximum(mask, within * (1 - elsewhere))
     photo = photo * keep + around * (1 - keep)
+    unchanged = photo
     photo = add_detail(photo, photos, step, g)
     # Purple people teach that colour is no part; people in their own colours teach what skin looks like.
     often = torch.where(hard | rehearsed, NATURAL, PLAIN_NATURAL).view(-1, 1, 1, 1).to(g.device)
     natural = (torch.rand(b, 1, 1, 1, generator=g, device=g.device) < often).float()
     photo = torch.lerp(photo, jitter_colour(photo, g, 0.8), 1.0 - 0.65 * natural)
-    photo = blur_some(photo, g)
+    photo = torch.where(as_it_comes, unchanged, blur_some(photo, g))
     parts = parts / (parts.sum(1, keepdim=True) + 1e-4)  # all zero stays zero: unknown
     return normalise(photo), torch.cat([1 - mask, parts * mask], 1)
 
@@ -156,7 +160,11 @@ def soft_dice(probabilities: Tensor, target: Tensor) -> Tensor:
 
 
 def distillation_losses(
-    student: nn.Module, photo: Tensor, part_map: Tensor, share: float = 0.0
+    student: nn.Module,
+    photo: Tensor,
+    part_map: Tensor,
+    share: float = 0.0,
+    at: tuple[int, int] | None = None,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Cross-entropy and overlap with soft part maps.
 
@@ -164,18 +172,25 @@ def distillation_losses(
     being foreground only.
 
     Args:
-        part_map: of :func:`distillation_views`; share: of the round that is done.
+        part_map: of :func:`distillation_views`; share: of the round that is done; at: from which row and
+            column on every second one is looked at, instead of all: neighbours say nearly the same, and the
+            losses of all are a quarter of a step on a CPU.
 
     Returns:
-        losses by name (their sum is minimised), and the student's logits (B, K + 1, H, W).
+        losses by name (their sum is minimised), and the student's logits (B, K + 1, H, W), those looked at.
     """
     logits = student(photo).float()
-    log_p = logits.log_softmax(1)
+    if at is not None:
+        logits, part_map = (each[..., at[0] :: 2, at[1] :: 2] for each in (logits, part_map))
     known = part_map.sum(1)
-    any_part = log_p[:, 1:].logsumexp(1)
-    cross_entropy = -((part_map * log_p).sum(1) + (1 - known).clamp(min=0.0) * any_part).mean()
+    any_part = logits[:, 1:].logsumexp(1)
+    anything = torch.logaddexp(logits[:, 0], any_part)
+    of_open = (1 - known).clamp(min=0.0) * any_part
+    cross_entropy = (anything - (part_map * logits).sum(1) - of_open).mean()
     weight = OVERLAP * max(0.0, 1.0 - share / OVERLAP_UNTIL)
-    overlap = weight * soft_dice(log_p.exp() * known.unsqueeze(1), part_map)
+    overlap = logits.new_zeros(())
+    if weight > 0:  # an eighth of a step on a CPU
+        overlap = weight * soft_dice(logits.softmax(1) * known.unsqueeze(1), part_map)
     return {"cross_entropy": cross_entropy, "overlap": overlap}, logits
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from partswap.discovery.model import DiscoveryModel
 from partswap.discovery.step import normalise
@@ -87,10 +88,11 @@ def _parameter_groups(student: Segmenter, rate: float, pretrained: bool) -> list
     and its first task, to know background from the rest by several logits, took hundreds of steps at the
     common rate."""
     head = list(student.head.parameters())
-    known = {id(p) for p in (*head, *student.encoder.parameters())}
+    encoder = list(student.encoder.parameters())
+    known = {id(p) for p in (*head, *encoder)}
     rest = [p for p in student.parameters() if id(p) not in known]
     return [
-        {"params": list(student.encoder.parameters()), "lr": rate / 5 if pretrained else rate},
+        {"params": [p for p in encoder if p.requires_grad], "lr": rate / 5 if pretrained else rate},
         {"params": rest, "lr": rate},
         {"params": head, "lr": rate * 5},
     ]
@@ -99,21 +101,36 @@ def _parameter_groups(student: Segmenter, rate: float, pretrained: bool) -> list
 def distillation_stage(
     run: Run, student: Segmenter, targets: Tensor, number: int
 ) -> tuple[Stage, MovingAverage]:
-    """The stage that trains ``student``, and its moving average."""
+    """The stage that trains ``student``, and its moving average.
+
+    In a plain round the encoder's fine layers stay as they are: edges and textures are known by then, and
+    learning them is a quarter of a step. So do the statistics of batch normalisation, and are used: those of
+    a small batch of views from near and far are not those of a photo as it comes (docs/research.md).
+    """
     options = run.options
     average = MovingAverage(student)
+    norms = []
+    if options.plain:
+        norms = [layer for layer in student.modules() if isinstance(layer, _BatchNorm)]
+        for layer in student.encoder.fine_layers():
+            layer.requires_grad_(False)
     if options.compile:
         student.compile(dynamic=False)
     groups = _parameter_groups(student, options.rate, options.pretrained != "none")
     sizes = view_sizes(options.view_size or options.size)
 
     def step(index: Tensor, g: torch.Generator, share: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        size = sizes[int(torch.randint(len(sizes), (1,), generator=_on_cpu(g)))]
+        for norm in norms:
+            norm.eval()
+        choice = _on_cpu(g)
+        size = sizes[int(torch.randint(len(sizes), (1,), generator=choice))]
+        row, column = torch.randint(2, (2,), generator=choice).tolist()
         photo, part_map = distillation_views(
             run.photos, targets, index, size, options.mirror, share, g, run.limbs, options.plain
         )
         # nothing has to be woken in plain views: the overlap loss is over
-        losses, _ = distillation_losses(student, photo, part_map, 1.0 if options.plain else share)
+        share = 1.0 if options.plain else share
+        losses, _ = distillation_losses(student, photo, part_map, share, (row, column))
         return losses, {k: v.detach() for k, v in losses.items()}
 
     stage = Stage(

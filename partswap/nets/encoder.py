@@ -76,6 +76,17 @@ class Encoder(nn.Module):
         stride."""
         return self.body(x)
 
+    def fine_layers(self, levels: int = 3) -> list[nn.Module]:
+        """The layers up to the feature of level ``levels`` (3 ends at stride 8), in their order; none where
+        timm's names do not tell."""
+        info: Any = self.body.feature_info
+        name = info.module_name(levels - 1)
+        ends = {name, name.replace(".", "_")}  # timm flattens some names
+        layers = [(at, layer) for at, layer in self.body.named_modules() if not [*layer.children()]]
+        inside = [any(at == end or at.startswith(f"{end}.") for end in ends) for at, _ in layers]
+        count = len(inside) - inside[::-1].index(True) if True in inside else 0
+        return [layer for _, layer in layers[:count]]
+
 
 def conv_norm_act(
     inputs: int, outputs: int, kernel: int = 3, groups: int = 1, stride: int = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -16,6 +17,7 @@ from partswap.distillation.looks import (
     TURNED,
     _somewhere_on,
     eased,
+    turns,
     view_grids,
     view_sizes,
 )
@@ -59,8 +61,8 @@ def mean_step(extent: tuple[int, int], size: tuple[int, int], hard_ones: bool = 
     """Pixels of photos in a frame of 96x64 per pixel of plain or hard views, on (geometric) average."""
     axis = torch.tensor([[0.0, -0.8, 0.9]]).repeat(40, 1)
     extents = torch.tensor([extent]).repeat(40, 1)
-    hard, rehearsed = torch.full((40,), hard_ones), torch.zeros(40, dtype=torch.bool)
-    _, step = view_grids(axis, extents, (96, 64), size, True, 1.0, seeded(), hard, rehearsed)
+    hard, none = torch.full((40,), hard_ones), torch.zeros(40, dtype=torch.bool)
+    _, step = view_grids(axis, extents, (96, 64), size, True, 1.0, seeded(), hard, none, none)
     return float(step.log().mean().exp())
 
 
@@ -69,9 +71,8 @@ def test_rehearsed_views_are_from_near() -> None:
     axis = torch.tensor([[0.0, -0.8, 0.9]]).repeat(n, 1)
     extents = torch.tensor([(96, 64)]).repeat(n, 1)
     rehearsed = torch.arange(n) % 2 == 0
-    grid, step = view_grids(
-        axis, extents, (96, 64), (96, 64), True, 1.0, seeded(), torch.zeros(n, dtype=torch.bool), rehearsed
-    )
+    none = torch.zeros(n, dtype=torch.bool)
+    grid, step = view_grids(axis, extents, (96, 64), (96, 64), True, 1.0, seeded(), none, rehearsed, none)
     near, plain = step[rehearsed], step[~rehearsed]
     assert plain.min() > 0.75
     assert near.median() < 0.5
@@ -84,10 +85,23 @@ def test_any_number_of_views_is_rehearsed(n: int) -> None:
     axis = torch.tensor([[0.0, -0.8, 0.9]]).repeat(n, 1)
     extents = torch.tensor([(96, 64)]).repeat(n, 1)
     every = torch.ones(n, dtype=torch.bool)
-    grid, step = view_grids(axis, extents, (96, 64), (64, 64), True, 0.5, seeded(), ~every, every)
+    grid, step = view_grids(axis, extents, (96, 64), (64, 64), True, 0.5, seeded(), ~every, every, ~every)
     assert grid.shape == (n, 64, 64, 2)
     assert sum(round(share * n) for share in REHEARSED_SHARES) == n, "none is turned"
     assert torch.isfinite(step).all()
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 20])
+def test_each_view_of_a_round_is_of_one_kind(n: int) -> None:
+    for plain, puppets in itertools.product((False, True), (slice(0, 0), slice(0, n, 2))):
+        hard, near, still = turns(n, plain, puppets)
+        assert not (hard & near).any()
+        assert not (hard & still).any()
+        assert not (near & still).any()
+        assert hard[puppets].all()
+        assert hard.all() or plain
+    hard, near, still = turns(24, True, slice(0, 0))
+    assert (int(hard.sum()), int(near.sum()), int(still.sum())) == (0, 6, 15)
 
 
 def test_a_wide_photo_fills_a_wide_view() -> None:

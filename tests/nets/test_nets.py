@@ -71,6 +71,30 @@ def test_fewer_levels_can_be_asked_for() -> None:
     assert len(Encoder(SMALL, 4)(torch.zeros(2, 3, 64, 64))) == 4
 
 
+@pytest.mark.parametrize(
+    "name", ["tf_efficientnet_lite0", "resnet18", "mobilenetv3_small_050", "test_byobnet"]
+)
+def test_the_fine_layers_are_what_features_up_to_stride_8_are_made_of(name: str) -> None:
+    torch.manual_seed(0)
+    encoder = Encoder(name).eval()
+    x = torch.randn(1, 3, 64, 64)
+    before = encoder(x)
+    fine = encoder.fine_layers()
+    for layer in fine:
+        for weight in layer.parameters():
+            weight.data.mul_(1.5)
+    after = encoder(x)
+    assert not any(torch.equal(a, b) for a, b in zip(after[:3], before[:3], strict=True))
+    others = [p for layer in encoder.modules() if not [*layer.children()] for p in layer.parameters()]
+    known = {id(p) for layer in fine for p in layer.parameters()}
+    for weight in others:
+        if id(weight) not in known:
+            weight.data.mul_(1.5)
+    again = encoder(x)
+    assert all(torch.equal(a, b) for a, b in zip(again[:3], after[:3], strict=True)), "nothing else is"
+    assert not any(torch.equal(a, b) for a, b in zip(again[3:], after[3:], strict=True))
+
+
 @pytest.mark.parametrize("name", ["no_such_net", "vit_tiny_patch16_224", "../evil"])
 def test_an_encoder_that_cannot_serve_is_a_usage_error_that_names_it(name: str) -> None:
     with pytest.raises(UsageError, match=name.replace(".", r"\.")):

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from partswap.checkpoint import read_checkpoint, write_parts
 from partswap.checkpoint.config import HangingLimb
+from partswap.engine.loading import load_student
 from partswap.errors import UsageError
 from partswap.nets.encoder import Encoder
 from partswap.training import part_maps, refine
@@ -244,6 +245,18 @@ def test_a_last_round_on_plain_photos_is_recorded_and_needs_a_model(
     assert after.config.training["refined"][-1]["plain"] is True
     assert after.config.training["refined"][-1]["size"] == [96, 64]
     assert after.config.size == read_checkpoint(finished).config.size, "what `segment` sees stays"
+    before = read_checkpoint(finished).tensors("student.")
+    moved = {k for k, v in after.tensors("student.").items() if not torch.equal(v, before[k])}
+    net = load_student(after)
+    fine = {id(p) for layer in net.encoder.fine_layers() for p in layer.parameters()}
+    names = {k for k, p in net.named_parameters() if id(p) in fine}
+    assert names
+    assert not names & moved, "edges and textures stay"
+    assert {k for k, _ in net.named_parameters()} - names <= moved
+    assert not {k for k in moved if "running" in k}, "and so do statistics"
+    other = refined(run_words, cli, tmp_path / "hard", finished).tensors("student.")
+    assert all(not torch.equal(other[k], before[k]) for k in names)
+    assert any(not torch.equal(v, before[k]) for k, v in other.items() if "running_mean" in k)
     ended = cli(*run_words(tmp_path / "bad", "--plain"))
     assert (ended.code, "--refine" in ended.err) == (2, True)
 

@@ -32,11 +32,12 @@ PORTRAITS = 0.35
 
 TURN = 8
 """What a plain round shows comes in turns of so many views."""
-STILLS, FROM_NEAR = 5, 2
-"""Of each turn, the first are stills, and the last are from near, as photos of a whole body hardly show a
-chin: after 1,800 steps without, necks of portraits grew up to the mouth."""
+FROM_NEAR, NEARLY = (3, 7), (5,)
+"""Which of each turn are from near, as photos of a whole body hardly show a chin (after 1,800 steps without,
+necks of portraits grew up to the mouth), and which nearly as photos come. The others are stills. All are odd:
+where limbs move, the even ones show that."""
 REHEARSED_SHARES = (0.75, 0.25, 0.0)
-"""Of these, the shares of close, near and far views."""
+"""Of the views from near, the shares of close, near and far ones."""
 REHEARSED_PORTRAITS = 0.6
 """And of their close views, that of portraits."""
 
@@ -154,7 +155,8 @@ def turns(n: int, plain: bool, puppets: slice) -> tuple[Tensor, Tensor, Tensor]:
     hard = torch.full((n,), not plain)
     hard[puppets] = True
     turn = torch.arange(n) % TURN
-    return hard, (turn >= TURN - FROM_NEAR) & ~hard, (turn < STILLS) & ~hard
+    near, nearly = (torch.isin(turn, torch.tensor(which)) for which in (FROM_NEAR, NEARLY))
+    return hard, near & ~hard, ~(near | nearly | hard)
 
 
 def _mirrored(span: WarpRange, mirror: bool) -> WarpRange:

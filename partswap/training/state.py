@@ -39,12 +39,21 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], prefix: str) -> None:
-    """Put moments saved by :func:`optimizer_tensors` back; the groups stay those of ``optimizer``."""
+    """Put moments saved by :func:`optimizer_tensors` back; the groups stay those of ``optimizer``. Raises
+    UsageError if they are those of other parameters."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith(prefix + "."):
             _, position, name = key.rsplit(".", 2)
             state.setdefault(int(position), {})[name] = value
+    known = [p for group in optimizer.param_groups for p in group["params"]]
+    fits = all(int(at) < len(known) for at in state) and all(
+        value.dim() == 0 or value.shape == known[int(at)].shape
+        for at, entry in state.items()
+        for value in entry.values()
+    )
+    if not fits:
+        raise _other_version()
     full = optimizer.state_dict()
     full["state"] = state
     optimizer.load_state_dict(full)
@@ -68,10 +77,14 @@ def restore_module(module: nn.Module, tensors: dict[str, Tensor], prefix: str) -
     try:
         module.load_state_dict(found, strict=True)
     except RuntimeError as error:
-        raise UsageError(
-            "the saved state does not fit this version of partswap; "
-            "go on with the version that wrote it, or start anew in another --out."
-        ) from error
+        raise _other_version() from error
+
+
+def _other_version() -> UsageError:
+    return UsageError(
+        "the saved state does not fit this version of partswap; "
+        "go on with the version that wrote it, or start anew in another --out."
+    )
 
 
 def save_state(path: Path, tensors: dict[str, Tensor], progress: Progress, options: dict[str, Any]) -> None:

@@ -102,6 +102,9 @@ def test_each_view_of_a_round_is_of_one_kind(n: int) -> None:
         assert hard.all() or plain
     hard, near, still = turns(24, True, slice(0, 0))
     assert (int(hard.sum()), int(near.sum()), int(still.sum())) == (0, 6, 15)
+    assert int(turns(4, True, slice(0, 0))[1].sum()) == 1, "small batches too"
+    hard, near, still = turns(8, True, slice(0, 8, 2))
+    assert (int(hard.sum()), int(near.sum()), int(still.sum())) == (4, 2, 1)
 
 
 def test_a_wide_photo_fills_a_wide_view() -> None:

@@ -74,8 +74,8 @@ def test_every_batch_is_shared_out_among_the_kinds_of_view(
 def test_plain_views_show_photos_nearly_as_they_come(photos: PhotoSet, targets: torch.Tensor) -> None:
     there = torch.nn.functional.interpolate(targets.float() / 255, size=(64, 64)) * (photos.masks > 127)
 
-    near = [6, 7]
-    asis = [0, 1, 2, 3, 4, 5]
+    near = [3, 7]
+    asis = [0, 1, 2, 4, 5, 6]
 
     def overlap(plain: bool, limbs: tuple[Limb, ...] = (), which: Sequence[int] = tuple(asis)) -> float:
         _, seen = distillation_views(
@@ -93,6 +93,7 @@ def test_plain_views_show_photos_nearly_as_they_come(photos: PhotoSet, targets: 
 
 
 def test_most_plain_views_are_the_photos_themselves(photos: PhotoSet, targets: torch.Tensor) -> None:
+    stills = [0, 1, 2, 4, 6]
     index, limbs = torch.arange(8), (Limb((1,), 0.0),)  # bare limbs, that sleeves could be painted on
     x = normalise(photos.images.float() / 255)
 
@@ -104,10 +105,10 @@ def test_most_plain_views_are_the_photos_themselves(photos: PhotoSet, targets: t
         seen, part_map = distillation_views(
             photos, targets, index, (64, 64), True, 1.0, seeded(seed), limbs, True
         )
-        assert same(seen) == [True] * 5 + [False] * 3
-        torch.testing.assert_close(part_map[:5, :1], 1 - photos.masks[:5].float() / 255)
+        assert same(seen) == [i in stills for i in range(8)]
+        torch.testing.assert_close(part_map[stills, :1], 1 - photos.masks[stills].float() / 255)
     seen, _ = distillation_views(photos, targets, index, (64, 64), False, 1.0, seeded(1), (), True)
-    torch.testing.assert_close(seen[:5], x[:5], atol=1e-5, rtol=0)  # no mirror images
+    torch.testing.assert_close(seen[stills], x[stills], atol=1e-5, rtol=0)  # no mirror images
 
 
 def test_views_fit_what_the_photos_fill(

@@ -71,6 +71,15 @@ def test_moments_come_back_in_the_memory_format_of_their_parameters() -> None:
     assert torch.equal(updated(restored=True), updated(restored=False))
 
 
+def test_moments_of_other_parameters_are_one_sentence() -> None:
+    _, optimizer = trained(0)
+    saved = optimizer_tensors(optimizer, "o")
+    for other in (nn.Linear(2, 2, bias=False), nn.Sequential(nn.Linear(7, 5), nn.Linear(5, 3))):
+        parameters = [{"params": list(other.parameters()), "lr": 0.1}]
+        with pytest.raises(UsageError, match="does not fit this version"):
+            restore_optimizer(adamw(parameters, 0.1), saved, "o")
+
+
 def test_tensors_that_share_memory_can_be_saved(tmp_path: Path) -> None:
     x = torch.arange(4.0)
     save_state(tmp_path / "state", {"a": x, "b": x, "c": x[::2]}, Progress(), OPTIONS)

@@ -22,6 +22,8 @@ from partswap.training.state import MovingAverage, Progress, module_tensors, res
 from partswap.training.views import step_generator
 
 STUDENT_WIDTH = 96
+ELSEWHERE = 0x5DEECE66D
+"""Far from the seeds of neighbouring steps."""
 
 
 def distill(run: Run, model: DiscoveryModel) -> Segmenter:
@@ -150,9 +152,10 @@ def distill_round(run: Run, student: Segmenter, targets: Tensor, number: int, st
 
 
 def _on_cpu(g: torch.Generator) -> torch.Generator:
-    """A generator on the CPU with the same seed: for choices that Python makes, without waiting for the
-    device."""
-    return torch.Generator().manual_seed(g.initial_seed() % (2**63 - 1))
+    """A generator on the CPU that belongs to the same step: for choices that Python makes, without waiting
+    for the device."""
+    # not the same seed: it would repeat the draws that have chosen the photos
+    return torch.Generator().manual_seed((g.initial_seed() + ELSEWHERE) % (2**63 - 1))
 
 
 @torch.no_grad()

@@ -22,8 +22,10 @@ from partswap.distillation.step import (
     posterior_inside,
     soft_dice,
 )
+from partswap.distillation.train import _on_cpu
 from partswap.training.data import PhotoSet
 from partswap.training.puppets import Limb
+from partswap.training.views import step_generator
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -109,6 +111,38 @@ def test_most_plain_views_are_the_photos_themselves(photos: PhotoSet, targets: t
         torch.testing.assert_close(part_map[stills, :1], 1 - photos.masks[stills].float() / 255)
     seen, _ = distillation_views(photos, targets, index, (64, 64), False, 1.0, seeded(1), (), True)
     torch.testing.assert_close(seen[stills], x[stills], atol=1e-5, rtol=0)  # no mirror images
+
+
+def test_mirror_images_come_with_their_part_maps(photos: PhotoSet) -> None:
+    masks = torch.zeros_like(photos.masks)
+    masks[..., 16:48, 8:40] = 255
+    sides = torch.zeros(8, 2, 16, 16, dtype=torch.uint8)
+    sides[:, 0, :, :6], sides[:, 1, :, 6:] = 255, 255
+    x, mask = normalise(photos.images.float() / 255), masks.float() / 255
+    known = torch.nn.functional.interpolate(sides.float() / 255, size=(64, 64), mode="bilinear") * mask
+    there = torch.cat([1 - mask, known], 1)
+    aside = replace(photos, masks=masks)
+    seen, part_map = distillation_views(
+        aside, sides, torch.arange(8), (64, 64), True, 1.0, seeded(2), (), True
+    )
+    mirrored = {i: not torch.allclose(seen[i], x[i], atol=1e-5) for i in (0, 1, 2, 4, 6)}
+    assert set(mirrored.values()) == {True, False}
+    for i, turned in mirrored.items():
+        expected = there[i].flip(2) if turned else there[i]
+        torch.testing.assert_close(part_map[i], expected, atol=2e-3, rtol=0)
+
+
+def test_which_pixels_are_looked_at_does_not_follow_from_which_photos() -> None:
+    same = 0
+    for number in range(200):
+        g = step_generator(0, 1, number, torch.device("cpu"))
+        index = torch.randint(1000, (8,), generator=g)
+        choice = _on_cpu(g)
+        size = torch.randint(4, (1,), generator=choice)
+        rows_and_columns = torch.randint(2, (2,), generator=choice)
+        drawn = torch.cat([size % 2, rows_and_columns])
+        same += int((drawn == index[:3] % 2).sum())
+    assert 240 < same < 360
 
 
 def test_views_fit_what_the_photos_fill(

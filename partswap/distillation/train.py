@@ -14,6 +14,7 @@ from partswap.distillation.looks import view_sizes
 from partswap.distillation.step import distillation_losses, distillation_views, posterior_inside
 from partswap.distillation.targets import part_targets
 from partswap.nets.segmenter import Segmenter
+from partswap.training.kept import kept
 from partswap.training.loop import Stage
 from partswap.training.pretrained import load_into
 from partswap.training.run import Run, adamw
@@ -75,14 +76,20 @@ def _targets(run: Run, model: DiscoveryModel, student: Segmenter | None, number:
 
     predict = from_teacher if student is None else posterior_inside(teacher, 4)
     g = step_generator(run.options.seed, 910 + number, 0, run.device)
-    return part_targets(
-        predict,
-        run.photos,
-        g,
-        mirror=run.options.mirror,
-        precision=run.runner.precision,
-        report=lambda done, total: log.advance(done / total),
-    )
+
+    def seen() -> dict[str, Tensor]:
+        return {
+            "part_maps": part_targets(
+                predict,
+                run.photos,
+                g,
+                mirror=run.options.mirror,
+                precision=run.runner.precision,
+                report=lambda done, total: log.advance(done / total),
+            )
+        }
+
+    return kept(run, number, seen)["part_maps"]
 
 
 def _parameter_groups(student: Segmenter, rate: float, pretrained: bool) -> list[dict[str, object]]:

@@ -24,6 +24,7 @@ from partswap.nets.encoder import Encoder
 from partswap.nets.segmenter import Segmenter
 from partswap.parts import Parts
 from partswap.training.card import training_record, write_card
+from partswap.training.kept import kept
 from partswap.training.log import RunLog
 from partswap.training.options import TrainOptions
 from partswap.training.part_maps import (
@@ -82,22 +83,37 @@ def refine(options: TrainOptions, model: str, own_size: bool = True) -> Path:
             teacher.taught(run.photos.names)  # raises before anything is computed
         started = time.monotonic()
         student = load_student(checkpoint).to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        run.photos.masks = own_foreground(run, student, teacher)
-        if eye is not None:
-            run.photos.masks = supported_foreground(run, teacher, eye)
-        student = _student(run, student, checkpoint.parts, limbs, teacher, near)
+
+        def seen() -> dict[str, Tensor]:
+            return _seen(run, student, checkpoint.parts, teacher, near, eye)
+
+        learnt = kept(run, 1, seen)
+        run.photos.masks = learnt["masks"]
+        student = _student(run, student, learnt["part_maps"])
         renderer = _renderer(run, checkpoint, student)
         return _finish(run, checkpoint, teacher, student, renderer, time.monotonic() - started)
 
 
-def _student(
+def _seen(
     run: Run,
     student: Segmenter,
     parts: Parts,
-    limbs: tuple[Limb, ...],
     teacher: Teacher | None,
     near: Near | None,
-) -> Segmenter:
+    eye: Encoder | None,
+) -> dict[str, Tensor]:
+    """What the student learns from: the foreground of the photos, and their part maps."""
+    run.photos.masks = own_foreground(run, student, teacher)
+    if eye is not None:
+        run.photos.masks = supported_foreground(run, teacher, eye)
+    if run.options.regroup:
+        targets = regrouped_part_maps(run, student)
+    else:
+        targets = own_part_maps(run, student, parts, run.limbs, teacher, near)
+    return {"masks": run.photos.masks, "part_maps": targets}
+
+
+def _student(run: Run, student: Segmenter, targets: Tensor) -> Segmenter:
     """The student after its round, also of a resumed run that has the round behind it."""
     start = run.start_of(1)
     if start is None:
@@ -105,10 +121,6 @@ def _student(
         restore_module(student, run.saved[0], "student")
         return student
     before = {k: v.clone() for k, v in student.state_dict().items()}
-    if run.options.regroup:
-        targets = regrouped_part_maps(run, student)
-    else:
-        targets = own_part_maps(run, student, parts, limbs, teacher, near)
     student = distill_round(run, student, targets, 1, start)
     _keep(student, before, run.options.keep)
     return student

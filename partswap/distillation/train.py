@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from partswap.discovery.model import DiscoveryModel
 from partswap.discovery.step import normalise
+from partswap.distillation.differing import differing, how_often
 from partswap.distillation.looks import view_sizes
 from partswap.distillation.step import distillation_losses, distillation_views, posterior_inside
 from partswap.distillation.targets import part_targets
@@ -114,9 +115,11 @@ def distillation_stage(
 
     In a plain round the encoder's fine layers stay as they are: edges and textures are known by then, and
     learning them is a quarter of a step. So do the statistics of batch normalisation, and are used: those of
-    a small batch of views from near and far are not those of a photo as it comes (docs/research.md).
+    a small batch of views from near and far are not those of a photo as it comes (docs/research.md). Photos
+    that the student sees otherwise than their part maps are shown more often.
     """
     options = run.options
+    often = _often(run, student, targets) if options.plain else None
     average = MovingAverage(student)
     norms = []
     if options.plain:
@@ -145,8 +148,20 @@ def distillation_stage(
     stage = Stage(
         f"distillation{number}", number, run.budget(number), options.batch, len(run.photos), student, average,
         student, [adamw(groups, options.rate)], step, lambda path: _student_sheet(run, average.module, path),
+        often=often,
     )  # fmt: skip
     return stage, average
+
+
+def _often(run: Run, student: Segmenter, targets: Tensor) -> Tensor:
+    """How often each photo is drawn, by what the student is to learn of it."""
+    log = run.runner.log
+    log.stage("what differs")
+    shares = differing(
+        student.eval(), run.photos, targets, report=lambda done, total: log.advance(done / total)
+    )
+    log.say(f"{100 * float(shares.mean()):.2f} % of the frames differ from their part maps")
+    return how_often(shares)
 
 
 def distill_round(run: Run, student: Segmenter, targets: Tensor, number: int, start: Progress) -> Segmenter:

@@ -74,6 +74,7 @@ class Stage:
         step: computes the losses of a batch; after_step: called with the values once the optimizers have
             stepped.
         sheet: writes a picture sheet to the path it is given.
+        often: how often each photo is drawn in proportion to others, (count,); None: all alike.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Stage:
     step: StepFunction
     sheet: Callable[[Path], None]
     after_step: Callable[[dict[str, Tensor]], None] = field(default=lambda values: None)
+    often: Tensor | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that a resumed run needs."""
@@ -180,7 +182,10 @@ class Runner:
         for optimizer in stage.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["base_lr"] * factor
-        index = torch.randint(stage.count, (stage.batch,), generator=g, device=self.device)
+        if stage.often is None:
+            index = torch.randint(stage.count, (stage.batch,), generator=g, device=self.device)
+        else:
+            index = torch.multinomial(stage.often, stage.batch, replacement=True, generator=g)
         stage.model.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision is torch.bfloat16):
             losses, values = stage.step(index, g, share)

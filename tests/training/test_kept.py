@@ -25,7 +25,10 @@ def whole(drawn: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("kept")
-    for out, more in (("run", ()), ("refined", ("--refine", folder / "run" / "model", "--limbs", "1=0"))):
+    for out, more in (
+        ("run", ()),
+        ("refined", ("--refine", folder / "run" / "model", "--limbs", "1=0", "--plain")),
+    ):
         with pytest.raises(SystemExit) as ended:
             main(drawn.words(folder / out, *SHORT, *more))
         assert not ended.value.code
@@ -77,7 +80,7 @@ def test_so_has_a_resumed_refinement_and_the_foreground_too(
     whole: Path, run_words: Words, tmp_path: Path, cli: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
-    words = run_words(run, *SHORT, "--refine", whole / "run" / "model", "--limbs", "1=0")
+    words = run_words(run, *SHORT, "--refine", whole / "run" / "model", "--limbs", "1=0", "--plain")
     stopped_at(1, run, words, cli, monkeypatch)
     for name in ("own_part_maps", "own_foreground"):
         monkeypatch.setattr(refine, name, never)

@@ -107,6 +107,16 @@ def test_a_resumed_stage_draws_what_an_uninterrupted_one_draws(tmp_path: Path) -
     assert torch.equal(second.stage.averaged.module.weight, whole.stage.averaged.module.weight)
 
 
+def test_photos_are_drawn_as_often_as_the_stage_says(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, steps=200)
+    bench.stage.often = torch.zeros(100)
+    bench.stage.often[3], bench.stage.often[60] = 3.0, 1.0
+    bench.run()
+    drawn = [i for index, _ in bench.seen for i in index]
+    assert set(drawn) == {3, 60}
+    assert drawn.count(3) / len(drawn) == pytest.approx(0.75, abs=0.05)
+
+
 def test_what_a_killed_run_told_of_steps_that_are_done_again_is_told_once(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     with bench.runner.log as log:

@@ -21,7 +21,7 @@ from partswap.training.data import PhotoSet
 FLOOR = 0.5
 """What every photo has, in means of what differs: what is known must not be forgotten."""
 MOST = 4.0
-"""No photo counts for more than so many means: where nearly all differs, the part map may be at fault."""
+"""What differs counts for no more than so many means: where nearly all does, the part map may be at fault."""
 
 
 @torch.no_grad()
@@ -36,7 +36,7 @@ def differing(
 
     Args:
         student: in eval mode; photos: with masks; targets: uint8 (N, K, h, w), posterior inside the
-            foreground. Places that they leave open do not count.
+            foreground. Places that they leave open may be any part.
 
     Returns:
         float (N,), shares of the frame in [0, 1].
@@ -50,7 +50,8 @@ def differing(
         foreground = F.interpolate(photos.masks[some].float() / 255, size, mode="bilinear")[:, 0] > 0.5
         parts = F.interpolate(targets[some].float() / 255, size, mode="bilinear")
         told = torch.where(foreground, parts.argmax(1) + 1, 0)
-        known = ~foreground | (parts.sum(1) > 0.5)
+        # where parts are left open it is still known to be one of them
+        known = ~foreground | (parts.sum(1) > 0.5) | (seen == 0)
         differs = ((seen != told) & known).unsqueeze(1)
         found.append(wider_than_outline(differs).float().mean((1, 2, 3)))
         if report is not None:

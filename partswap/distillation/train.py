@@ -10,7 +10,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from partswap.discovery.model import DiscoveryModel
 from partswap.discovery.step import normalise
-from partswap.distillation.differing import differing, how_often
 from partswap.distillation.looks import view_sizes
 from partswap.distillation.step import distillation_losses, distillation_views, posterior_inside
 from partswap.distillation.targets import part_targets
@@ -90,7 +89,7 @@ def _targets(run: Run, model: DiscoveryModel, student: Segmenter | None, number:
             )
         }
 
-    return kept(run, number, seen)["part_maps"]
+    return kept(run, number, teacher.state_dict().values(), seen)["part_maps"]
 
 
 def _parameter_groups(student: Segmenter, rate: float, pretrained: bool) -> list[dict[str, object]]:
@@ -109,17 +108,16 @@ def _parameter_groups(student: Segmenter, rate: float, pretrained: bool) -> list
 
 
 def distillation_stage(
-    run: Run, student: Segmenter, targets: Tensor, number: int
+    run: Run, student: Segmenter, targets: Tensor, number: int, often: Tensor | None = None
 ) -> tuple[Stage, MovingAverage]:
     """The stage that trains ``student``, and its moving average.
 
     In a plain round the encoder's fine layers stay as they are: edges and textures are known by then, and
     learning them is a quarter of a step. So do the statistics of batch normalisation, and are used: those of
-    a small batch of views from near and far are not those of a photo as it comes (docs/research.md). Photos
-    that the student sees otherwise than their part maps are shown more often.
+    a small batch of views from near and far are not those of a photo as it comes (docs/research.md).
+    ``often``: how often each photo is drawn in proportion to others, (N,); None: all alike.
     """
     options = run.options
-    often = _often(run, student, targets) if options.plain else None
     average = MovingAverage(student)
     norms = []
     if options.plain:
@@ -153,20 +151,16 @@ def distillation_stage(
     return stage, average
 
 
-def _often(run: Run, student: Segmenter, targets: Tensor) -> Tensor:
-    """How often each photo is drawn, by what the student is to learn of it."""
-    log = run.runner.log
-    log.stage("what differs")
-    shares = differing(
-        student.eval(), run.photos, targets, report=lambda done, total: log.advance(done / total)
-    )
-    log.say(f"{100 * float(shares.mean()):.2f} % of the frames differ from their part maps")
-    return how_often(shares)
-
-
-def distill_round(run: Run, student: Segmenter, targets: Tensor, number: int, start: Progress) -> Segmenter:
+def distill_round(
+    run: Run,
+    student: Segmenter,
+    targets: Tensor,
+    number: int,
+    start: Progress,
+    often: Tensor | None = None,
+) -> Segmenter:
     """One round of distillation; the student comes back averaged, in eval mode."""
-    stage, average = distillation_stage(run, student, targets, number)
+    stage, average = distillation_stage(run, student, targets, number, often)
     run.restore(stage, start)
     run.runner.run(stage, start)
     student.load_state_dict(average.module.state_dict())

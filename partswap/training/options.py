@@ -37,7 +37,8 @@ class TrainOptions:
         cross_check: of a refined model, take for background what is foreground while a classifier of frozen
             features, fitted on other photos, is sure it is not (:mod:`partswap.training.cross_check`).
         plain: of a refined model, end its training on photos nearly as they come, but for
-            moved limbs and one view in four from near.
+            moved limbs and one view in four from near; those that it sees otherwise than their part maps come
+            more often (:mod:`partswap.distillation.differing`).
         row, without: terms of the objective (see partswap.discovery.terms).
         save_seconds: at most this much of a run is lost when it is killed.
     """

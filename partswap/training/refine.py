@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from partswap.checkpoint.config import MAX_LIMBS, Config, HangingLimb
 from partswap.checkpoint.files import CARD_FILE
 from partswap.checkpoint.format import Checkpoint, read_checkpoint, write_checkpoint
 from partswap.checkpoint.resolve import resolve_model
+from partswap.distillation.differing import differing, how_often
 from partswap.distillation.near_file import Near, parse_near
 from partswap.distillation.renderer import fit_renderer
 from partswap.distillation.train import distill_round
@@ -84,17 +85,31 @@ def refine(options: TrainOptions, model: str, own_size: bool = True) -> Path:
         started = time.monotonic()
         student = load_student(checkpoint).to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-        def seen() -> dict[str, Tensor]:
-            return _seen(run, student, checkpoint.parts, teacher, near, eye)
+        def lesson() -> dict[str, Tensor]:
+            return _lesson(run, student, checkpoint.parts, teacher, near, eye)
 
-        learnt = kept(run, 1, seen)
+        learnt = kept(run, 1, _sources(checkpoint, teacher, near, eye), lesson)
         run.photos.masks = learnt["masks"]
-        student = _student(run, student, learnt["part_maps"])
+        student = _student(run, student, learnt.pop("part_maps"), learnt.get("often"))
         renderer = _renderer(run, checkpoint, student)
         return _finish(run, checkpoint, teacher, student, renderer, time.monotonic() - started)
 
 
-def _seen(
+def _sources(
+    checkpoint: Checkpoint, teacher: Teacher | None, near: Near | None, eye: Encoder | None
+) -> Iterator[Tensor | str]:
+    """What the lesson comes from."""
+    yield checkpoint.revision
+    if teacher is not None:
+        yield teacher.checkpoint.revision
+    if near is not None:
+        yield near.checkpoint.revision
+        yield near.clusters.centres
+    if eye is not None:
+        yield from eye.state_dict().values()
+
+
+def _lesson(
     run: Run,
     student: Segmenter,
     parts: Parts,
@@ -102,7 +117,8 @@ def _seen(
     near: Near | None,
     eye: Encoder | None,
 ) -> dict[str, Tensor]:
-    """What the student learns from: the foreground of the photos, and their part maps."""
+    """What the student learns from: the foreground of the photos, their part maps, and in a plain round how
+    often each is shown. The foreground is the run's from here on."""
     run.photos.masks = own_foreground(run, student, teacher)
     if eye is not None:
         run.photos.masks = supported_foreground(run, teacher, eye)
@@ -110,10 +126,24 @@ def _seen(
         targets = regrouped_part_maps(run, student)
     else:
         targets = own_part_maps(run, student, parts, run.limbs, teacher, near)
-    return {"masks": run.photos.masks, "part_maps": targets}
+    found = {"masks": run.photos.masks, "part_maps": targets}
+    if run.options.plain:
+        found["often"] = _often(run, student, targets)
+    return found
 
 
-def _student(run: Run, student: Segmenter, targets: Tensor) -> Segmenter:
+def _often(run: Run, student: Segmenter, targets: Tensor) -> Tensor:
+    """How often each photo is shown, by what there is to learn of it."""
+    log = run.runner.log
+    log.stage("what differs")
+    shares = differing(
+        student.eval(), run.photos, targets, report=lambda done, total: log.advance(done / total)
+    )
+    log.say(f"{100 * float(shares.mean()):.2f} % of the frames differ from their part maps")
+    return how_often(shares)
+
+
+def _student(run: Run, student: Segmenter, targets: Tensor, often: Tensor | None) -> Segmenter:
     """The student after its round, also of a resumed run that has the round behind it."""
     start = run.start_of(1)
     if start is None:
@@ -121,7 +151,7 @@ def _student(run: Run, student: Segmenter, targets: Tensor) -> Segmenter:
         restore_module(student, run.saved[0], "student")
         return student
     before = {k: v.clone() for k, v in student.state_dict().items()}
-    student = distill_round(run, student, targets, 1, start)
+    student = distill_round(run, student, targets, 1, start, often)
     _keep(student, before, run.options.keep)
     return student
 

@@ -36,7 +36,8 @@ def _handlers(handler: Callable[[int, object], None]) -> Iterator[None]:
 def stop_at_once() -> Iterator[None]:
     """SIGINT and SIGTERM end the block, wherever it is, as :class:`Interrupted`.
 
-    Reading photos, estimating masks and making part maps have nothing to save: they are made again, alike.
+    Reading photos, estimating masks and making part maps have nothing to save until they are done: they are
+    made again, alike.
     Whatever is written is written whole or not at all, so that any moment is a good one.
     """
 

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 from partswap.training import refine
-from partswap.training.kept import FILE
 
 Words = Callable[..., list[str]]
+FILE = "part_maps-1.npz"
 SHORT = ("--steps", 2, "--distill-steps", 3)
 
 
@@ -82,7 +82,7 @@ def test_so_has_a_resumed_refinement_and_the_foreground_too(
     run = tmp_path / "run"
     words = run_words(run, *SHORT, "--refine", whole / "run" / "model", "--limbs", "1=0", "--plain")
     stopped_at(1, run, words, cli, monkeypatch)
-    for name in ("own_part_maps", "own_foreground"):
+    for name in ("own_part_maps", "own_foreground", "differing"):
         monkeypatch.setattr(refine, name, never)
     ended = cli(*words, "--resume")
     assert ended.code == 0, ended.err
@@ -113,10 +113,38 @@ def test_what_cannot_be_used_is_computed_again(
 def test_a_run_that_starts_anew_takes_nothing_from_what_lay_there(
     whole: Path, run_words: Words, tmp_path: Path, cli: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its masks may be others by now."""
     run = tmp_path / "run"
     (run / "state").mkdir(parents=True)
     shutil.copyfile(whole / "run" / "state" / FILE, run / "state" / FILE)
     monkeypatch.setattr("partswap.distillation.train.part_targets", never)
     with pytest.raises(AssertionError, match="seen again"):
         cli(*run_words(run, *SHORT))
+
+
+@pytest.mark.parametrize("other", ["masks", "model"])
+def test_what_was_made_of_other_masks_or_by_another_model_is_not_taken(
+    whole: Path,
+    drawn: Any,
+    run_words: Words,
+    tmp_path: Path,
+    cli: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    other: str,
+) -> None:
+    """A run that was stopped before its first step has no state that would tell its options."""
+    run, masks = tmp_path / "run", tmp_path / "masks"
+    shutil.copytree(drawn.masks, masks)
+    model = whole / "run" / "model"
+
+    def words(of: Path) -> list[str]:
+        return run_words(run, *SHORT, "--refine", of, "--masks", masks)
+
+    stopped_at(0, run, words(model), cli, monkeypatch)
+    (run / "state" / "state.safetensors").unlink()
+    if other == "masks":
+        shutil.copyfile(sorted(masks.iterdir())[0], sorted(masks.iterdir())[1])
+    else:
+        model = whole / "refined" / "model"
+    monkeypatch.setattr(refine, "own_part_maps", never)
+    with pytest.raises(AssertionError, match="seen again"):
+        cli(*words(model), "--resume")

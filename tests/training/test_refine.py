@@ -15,6 +15,7 @@ from torch import Tensor
 
 from partswap.checkpoint import read_checkpoint, write_parts
 from partswap.checkpoint.config import HangingLimb
+from partswap.distillation.differing import differing, how_often
 from partswap.engine.loading import load_student
 from partswap.errors import UsageError
 from partswap.nets.encoder import Encoder
@@ -259,6 +260,36 @@ def test_a_last_round_on_plain_photos_is_recorded_and_needs_a_model(
     assert any(not torch.equal(v, before[k]) for k, v in other.items() if "running_mean" in k)
     ended = cli(*run_words(tmp_path / "bad", "--plain"))
     assert (ended.code, "--refine" in ended.err) == (2, True)
+
+
+def test_a_plain_round_shows_photos_more_often_that_differ_from_their_part_maps(
+    finished: Path, run_words: Words, tmp_path: Path, cli: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from partswap.training.loop import Runner
+
+    drawn: list[Tensor | None] = []
+    step = Runner.one_step
+
+    def watched(self: Runner, stage: Any, progress: Any) -> Any:
+        drawn.append(stage.often)
+        return step(self, stage, progress)
+
+    monkeypatch.setattr(Runner, "one_step", watched)
+    seen: list[Tensor] = []
+
+    def known(*words: Any, **more: Any) -> Tensor:
+        seen.append(differing(*words, **more))
+        return seen[-1]
+
+    monkeypatch.setattr(refine, "differing", known)
+    refined(run_words, cli, tmp_path / "usual", finished)
+    assert not seen
+    assert all(often is None for often in drawn)
+    drawn.clear()
+    refined(run_words, cli, tmp_path / "plain", finished, "--plain")
+    assert len(seen[0].unique()) > 1
+    assert drawn
+    assert all(often is not None and torch.equal(often, how_often(seen[0])) for often in drawn)
 
 
 def test_keeping_everything_is_refused(finished: Path, run_words: Words, tmp_path: Path, cli: Any) -> None:

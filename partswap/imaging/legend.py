@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,10 @@ Entry = tuple[str, Color]
 _SMALLEST_TEXT = 9  # pixels; below it letters cannot be read
 _LARGEST_SHARE = 0.25  # of the picture that a legend may cover
 _LONGEST_NAME = 24
+_HIDDEN = 0.02  # of a legend that may lie over what should stay in sight without ado
+_SHRUNK = 0.6  # of the wanted text is the least that is tried to hide less
+_ALONG = 16  # places are tried so many times along each edge
+_COARSE = 128  # pixels of the longer side at which they are compared
 _PANEL = (18, 20, 26)
 _PANEL_OPACITY = 0.78
 _TEXT = (244, 245, 248)
@@ -72,10 +76,11 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def draw_legend(picture: np.ndarray, entries: Sequence[Entry], busy: np.ndarray) -> None:
-    """Draw a legend into ``picture``, in the corner where it covers the least of ``busy``.
+    """Draw a legend into ``picture``, along the edge where it covers the least of ``busy``.
 
     Text grows with the picture and is never smaller than 9 pixels: where not all names fit at that size,
-    the first ones are shown; where none fits, the picture stays as it is.
+    the first ones are shown; where none fits, the picture stays as it is. Where it would cover what is busy
+    it is set smaller, or in other columns, if that covers less.
 
     Args:
         picture: uint8 ``(H, W, 3)``, changed in place.
@@ -86,7 +91,7 @@ def draw_legend(picture: np.ndarray, entries: Sequence[Entry], busy: np.ndarray)
     layout, shown = _choose(list(entries), height, width)
     if layout is None:
         return
-    top, left = _quietest_corner(layout, busy)
+    layout, top, left = _quietest(layout, shown, busy)
     window = picture[top : top + layout.height, left : left + layout.width]
     window[:] = _panel(window, layout, shown)
 
@@ -110,6 +115,11 @@ def _choose(entries: list[Entry], height: int, width: int) -> tuple[_Layout | No
 
 def _fitting(entries: Sequence[Entry], text: int, height: int, width: int) -> _Layout | None:
     """Return the layout with the fewest columns that fits into the picture and leaves most of it free."""
+    return next(_layouts(entries, text, height, width), None)
+
+
+def _layouts(entries: Sequence[Entry], text: int, height: int, width: int) -> Iterator[_Layout]:
+    """Yield the layouts that fit into the picture and leave most of it free, the fewest columns first."""
     widths = [round(1.4 * text) + _text_width(name, text) for name, _ in entries]
     for columns in range(1, len(entries) + 1):
         rows = -(-len(entries) // columns)
@@ -118,22 +128,53 @@ def _fitting(entries: Sequence[Entry], text: int, height: int, width: int) -> _L
         per_column = tuple(max(widths[i * rows : (i + 1) * rows]) for i in range(columns))
         layout = _Layout(text, columns, rows, per_column)
         if layout.width + 2 * layout.margin > width:
-            return None  # more columns are only wider
+            return  # more columns are only wider
         low = layout.height + 2 * layout.margin <= height
         if low and layout.width * layout.height <= _LARGEST_SHARE * height * width:
-            return layout
-    return None
+            yield layout
 
 
-def _quietest_corner(layout: _Layout, busy: np.ndarray) -> tuple[int, int]:
+def _quietest(wanted: _Layout, entries: Sequence[Entry], busy: np.ndarray) -> tuple[_Layout, int, int]:
+    """Return the layout, top and left that hide the least: the wanted one in a corner if that hides hardly
+    anything, else along the edges, and with smaller text if need be."""
     height, width = busy.shape
-    tops = (height - layout.margin - layout.height, layout.margin)
-    lefts = (layout.margin, width - layout.margin - layout.width)
-    corners = [(top, left) for top in tops for left in lefts]
-    return min(
-        corners,
-        key=lambda at: np.count_nonzero(busy[at[0] : at[0] + layout.height, at[1] : at[1] + layout.width]),
-    )
+    step = max(1, max(height, width) // _COARSE)
+    coarse = busy[::step, ::step]
+    total = np.zeros((coarse.shape[0] + 1, coarse.shape[1] + 1), np.int64)
+    total[1:, 1:] = coarse.cumsum(0, dtype=np.int64).cumsum(1)
+    least, best = math.inf, (wanted, 0, 0)
+    text = wanted.text
+    while text >= max(_SMALLEST_TEXT, _SHRUNK * wanted.text):
+        for layout in _layouts(entries, text, height, width):
+            tops, lefts = _places(layout, height, width)
+            above, before = tops // step, lefts // step
+            below, after = -(-(tops + layout.height) // step), -(-(lefts + layout.width) // step)
+            hidden = total[below, after] - total[above, after] - total[below, before] + total[above, before]
+            hidden = np.maximum(hidden * step**2 - _HIDDEN * layout.width * layout.height, 0)
+            at = int(hidden.argmin())
+            if hidden[at] < least:
+                least, best = float(hidden[at]), (layout, int(tops[at]), int(lefts[at]))
+            if least == 0:
+                return best
+        text = min(text - 1, round(0.9 * text))
+    return best
+
+
+def _places(layout: _Layout, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return tops and lefts along the edges, int (n,) each: corners first, as that looks tidiest."""
+    bottom, right = height - layout.margin - layout.height, width - layout.margin - layout.width
+    down = np.linspace(layout.margin, bottom, _ALONG).astype(int)
+    across = np.linspace(layout.margin, right, _ALONG).astype(int)
+    corners = [
+        (bottom, layout.margin),
+        (bottom, right),
+        (layout.margin, layout.margin),
+        (layout.margin, right),
+    ]
+    sides = [(top, left) for top in down for left in (layout.margin, right)]
+    ends = [(top, left) for left in across for top in (bottom, layout.margin)]
+    tops, lefts = np.array([*corners, *sides, *ends]).T
+    return tops, lefts
 
 
 def _panel(under: np.ndarray, layout: _Layout, entries: Sequence[Entry]) -> np.ndarray:

@@ -168,6 +168,48 @@ def test_the_legend_keeps_away_from_the_parts() -> None:
         assert (xs.max() - xs.min()) < 200
 
 
+def test_the_legend_goes_between_the_parts_where_every_corner_is_taken() -> None:
+    rgb = np.full((300, 400, 3), 99, np.uint8)
+    labels = np.ones((300, 400), np.uint8)
+    labels[180:, 150:290] = 0
+    out = overlay(rgb, labels, NAMES, COLORS)
+    rows, columns = np.nonzero((out != rgb).any(axis=2) & (labels == 0))
+    assert len(rows) > 500
+    assert rows.max() > 280, "along the edge"
+    assert 150 <= columns.min() < columns.max() < 290
+
+
+def test_the_legend_is_set_smaller_where_it_would_hide_parts() -> None:
+    entries = [(f"name {i}", (i, i, i)) for i in range(6)]
+    height, width = 900, 600
+    wanted, _ = legend_module._choose(entries, height, width)
+    assert wanted is not None
+    free = np.zeros((height, width), bool)
+    layout, top, left = legend_module._quietest(wanted, entries, free)
+    assert (layout, left) == (wanted, wanted.margin), "in a corner, as large as wanted"
+    assert top == height - wanted.margin - wanted.height
+    room = np.ones((height, width), bool)
+    room[: round(0.8 * wanted.height), : round(0.8 * wanted.width)] = False
+    layout, top, left = legend_module._quietest(wanted, entries, room)
+    assert 0.6 * wanted.text <= layout.text < wanted.text
+    assert (top, left) == (layout.margin, layout.margin)
+    layout, _, _ = legend_module._quietest(wanted, entries, np.ones((height, width), bool))
+    assert layout.text >= max(9, 0.6 * wanted.text), "still to be read where nothing is free"
+
+
+def test_hiding_a_rim_moves_no_legend() -> None:
+    entries = [(f"name {i}", (i, i, i)) for i in range(6)]
+    wanted, _ = legend_module._choose(entries, 900, 600)
+    assert wanted is not None
+    busy = np.zeros((900, 600), bool)
+    busy[900 - wanted.margin - 2 :, : wanted.margin + wanted.width // 4] = True
+    busy[
+        900 - wanted.margin - wanted.height : 900 - wanted.margin - wanted.height + 2, : wanted.width // 2
+    ] = True
+    layout, top, left = legend_module._quietest(wanted, entries, busy)
+    assert (layout, top, left) == (wanted, 900 - wanted.margin - wanted.height, wanted.margin)
+
+
 def test_swatches_have_the_colour_of_the_names_lowest_id() -> None:
     rgb, labels = scene(600, 800)
     labels[labels == 2] = 0  # id 4 alone is called arm in this photo

@@ -142,6 +142,7 @@ def train_command(
             "its degrees, :before=PARTS is a limb that, where it is bare, may lie before these parts, "
             ":bare=PARTS what has its colour then (`segment` looks for both, too), "
             ":once=PARTS what a body has once (a further piece within the limb is the limb), "
+            ":over=PARTS what pieces of it are laid over in some views, "
             ":never=PARTS one that is not found in the midst of these, :dressed one that has no one "
             "appearance and only moves, :up one that stands on the body, as a head does.",
             show_default=False,

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from partswap.discovery.step import normalise
+from partswap.distillation.laid import laid_over
 from partswap.distillation.looks import how_hard, turns, upright_axis, view_grids
 from partswap.distillation.sleeves import with_sleeves
 from partswap.training.data import PhotoSet
@@ -93,9 +94,9 @@ def distillation_views(
 
     Args:
         targets: uint8 (N, K, h/4, w/4), posterior inside the foreground; size: (H, W) of the views; share: of
-            the round that is done; limbs: what wears painted sleeves in some views unless it is dressed, and,
-            if it turns, is moved in every second one; plain: photos as they come or nearly so, but for those
-            with moved limbs and one in four from near.
+            the round that is done; limbs: what wears painted sleeves in some views unless it is dressed, is
+            laid over other parts in some, and, if it turns, is moved in every second one; plain: photos as
+            they come or nearly so, but for those with moved limbs and one in four from near.
 
     Returns:
         photo: normalised (B, 3, H, W); part_map: (B, K + 1, H, W), summing to one, or to less where something
@@ -116,6 +117,8 @@ def distillation_views(
     own = targets[index].float() / 255
     dressed = with_sleeves(both[:, :3], both[:, 3:], own, [limb for limb in limbs if not limb.dressed], g)
     both[:, :3] = torch.where(as_it_comes, both[:, :3], dressed)
+    over = [limb for limb in limbs if limb.over]
+    both[:, :3], both[:, 3:], own = laid_over(both[:, :3], both[:, 3:], own, over, g)
     seen = sample_antialiased(both, grid, step)
     parts = sample(own, grid)
     within = inside(grid)

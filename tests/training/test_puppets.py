@@ -187,6 +187,8 @@ def test_limbs_are_named_as_parts_are() -> None:
     assert told == (Limb((2, 4), 120.0, before=(1,), bare=(3,), never=(3,)),)
     once = parse_limbs("hand:once=arm+chest", parts)
     assert once == (Limb((3,), 120.0, once=((2, 4), (1,))),)
+    over = parse_limbs("hand=0:over=arm+chest:before=1", parts)
+    assert over == (Limb((3,), 0.0, before=(1,), over=(1, 2, 4)),)
     assert parse_limbs("", parts) == ()
     behind = ("arm:before=arm", "arm:before=", "arm:before", "arm:before=1:before=3", "arm:dressed:before=1")
     assert len(parse_limbs(",".join(["arm"] * 16), parts)) == 16
@@ -194,7 +196,15 @@ def test_limbs_are_named_as_parts_are() -> None:
         parse_limbs(",".join(["arm"] * 17), parts)
     midst = ("arm:never=arm", "arm:never=", "arm:never=1:never=3", "arm:dressed:never=1")
     bare = ("arm:bare=3", "arm:before=1:bare=1", "arm:before=1:bare=arm", "arm:before=1:bare=3:bare=3")
-    twice = ("arm:once=arm", "arm:once=", "arm:once=1+chest", "arm:once=1:once=3", "arm:dressed:once=1")
+    twice = (
+        "arm:over=arm",
+        "arm:dressed:over=1",
+        "arm:once=arm",
+        "arm:once=",
+        "arm:once=1+chest",
+        "arm:once=1:once=3",
+        "arm:dressed:once=1",
+    )
     undressed = "arm:before=1:bare=3:dressed"
     bad = ("arm:dressed=60", "arm=0:dressed", "arm=60:down", undressed, *behind, *midst, *bare, *twice)
     for word in ("arm:once=wing", "arm:before=chest+", "wing=20"):

@@ -30,28 +30,30 @@ EDGE = (0.3, 0.7)
 
 
 def laid_over(
-    photo: Tensor, mask: Tensor, own: Tensor, limbs: Sequence[Limb], g: torch.Generator
+    photo: Tensor, mask: Tensor, own: Tensor, limbs: Sequence[Limb], mirror: bool, g: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Lay pieces of limbs over what they are said to lie over, in some photos.
 
     Args:
         photo: float (n, 3, H, W) in [0, 1]; mask: float (n, 1, H, W), foreground; own: float (n, K, h, w),
-            part posterior inside the foreground, zero where it is left open; limbs: those with ``over``.
+            part posterior inside the foreground, zero where it is left open; limbs: those with ``over``;
+            mirror: whether mirror images share parts, so that pieces may be mirrored.
 
     Returns:
         the three, changed alike; what a piece reaches beyond the subject is foreground too.
     """
     for limb in limbs:
-        photo, mask, own = _one_limb(photo, mask, own, limb, g)
+        photo, mask, own = _one_limb(photo, mask, own, limb, mirror, g)
     return photo, mask, own
 
 
 def _one_limb(
-    photo: Tensor, mask: Tensor, own: Tensor, limb: Limb, g: torch.Generator
+    photo: Tensor, mask: Tensor, own: Tensor, limb: Limb, mirror: bool, g: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
     n, h, w = len(own), own.shape[-2], own.shape[-1]
     size = (photo.shape[-2], photo.shape[-1])
-    seen = own * F.interpolate(mask, size=(h, w), mode="area")
+    inside = F.interpolate(mask, size=(h, w), mode="area")
+    seen = own * inside
     ours, others = (seen[:, [part - 1 for part in parts]].sum(1) for parts in (limb.parts, limb.over))
     number, area = ((one > 0.5).sum((1, 2)) for one in (ours, others))
     on = (torch.rand(n, generator=g, device=g.device) < LAID) & (number >= LEAST) & (area >= LEAST)
@@ -60,7 +62,7 @@ def _one_limb(
     piece = (ours * _disc(start, radius, (h, w))).unsqueeze(1)
     piece = F.interpolate(piece, size=size, mode="bilinear") * mask
     turn, scale = uniform((n,), -math.pi, math.pi, g), uniform((n,), *SCALES, g)
-    flip = 1.0 - 2.0 * (torch.rand(n, generator=g, device=g.device) < 0.5).float()
+    flip = 1.0 - 2.0 * (torch.rand(n, generator=g, device=g.device) < 0.5 * mirror).float()
 
     def moved(x: Tensor, to: tuple[int, int]) -> Tensor:
         return sample(x, _grid(start, goal, turn, scale, flip, to, size), "zeros")
@@ -72,7 +74,10 @@ def _one_limb(
     parts = moved(own * of_limb.view(1, -1, 1, 1), (h, w))
     parts = parts / (parts.sum(1, keepdim=True) + 1e-4)
     small = F.interpolate(weight, size=(h, w), mode="area")
-    return torch.lerp(photo, laid[:, :3], weight), torch.maximum(mask, weight), torch.lerp(own, parts, small)
+    # parts are shares of what is known: a thin rim of the piece must not stand for all that is left open
+    open_still = (own.sum(1, keepdim=True) < 0.5) & (small < 0.5) & (inside > 0.5)
+    own = torch.lerp(own, parts, small) * ~open_still
+    return torch.lerp(photo, laid[:, :3], weight), torch.maximum(mask, weight), own
 
 
 def _somewhere(on: Tensor, g: torch.Generator) -> Tensor:

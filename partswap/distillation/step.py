@@ -95,8 +95,9 @@ def distillation_views(
     Args:
         targets: uint8 (N, K, h/4, w/4), posterior inside the foreground; size: (H, W) of the views; share: of
             the round that is done; limbs: what wears painted sleeves in some views unless it is dressed, is
-            laid over other parts in some, and, if it turns, is moved in every second one; plain: photos as
-            they come or nearly so, but for those with moved limbs and one in four from near.
+            laid over other parts in some, and, if it turns, is moved in every second one, a puppet, on which
+            nothing is laid; plain: photos as they come or nearly so, but for puppets and one in four from
+            near.
 
     Returns:
         photo: normalised (B, 3, H, W); part_map: (B, K + 1, H, W), summing to one, or to less where something
@@ -118,7 +119,11 @@ def distillation_views(
     dressed = with_sleeves(both[:, :3], both[:, 3:], own, [limb for limb in limbs if not limb.dressed], g)
     both[:, :3] = torch.where(as_it_comes, both[:, :3], dressed)
     over = [limb for limb in limbs if limb.over]
-    both[:, :3], both[:, 3:], own = laid_over(both[:, :3], both[:, 3:], own, over, g)
+    if over:
+        *laid, told = laid_over(both[:, :3], both[:, 3:], own, over, mirror, g)
+        shown = torch.cat(laid, 1)
+        shown[puppets], told[puppets] = both[puppets], own[puppets]  # which look for their limbs' joints
+        both, own = shown, told
     seen = sample_antialiased(both, grid, step)
     parts = sample(own, grid)
     within = inside(grid)

@@ -20,6 +20,8 @@ _LARGEST_SHARE = 0.25  # of the picture that a legend may cover
 _LONGEST_NAME = 24
 _HIDDEN = 0.02  # of a legend that may lie over what should stay in sight without ado
 _SHRUNK = 0.6  # of the wanted text is the least that is tried to hide less
+_CLEARLY = 0.9  # of what is hidden at most is left by smaller text
+_CORNERS = 4  # places come first
 _ALONG = 16  # places are tried so many times along each edge
 _COARSE = 128  # pixels of the longer side at which they are compared
 _PANEL = (18, 20, 26)
@@ -138,10 +140,11 @@ def _quietest(wanted: _Layout, entries: Sequence[Entry], busy: np.ndarray) -> tu
     """Return the layout, top and left that hide the least: the wanted one in a corner if that hides hardly
     anything, else along the edges, and with smaller text if need be."""
     height, width = busy.shape
-    step = max(1, max(height, width) // _COARSE)
+    step = max(1, min(max(height, width) // _COARSE, wanted.text // 4))
     coarse = busy[::step, ::step]
     total = np.zeros((coarse.shape[0] + 1, coarse.shape[1] + 1), np.int64)
     total[1:, 1:] = coarse.cumsum(0, dtype=np.int64).cumsum(1)
+    little = _HIDDEN * wanted.width * wanted.height
     least, best = math.inf, (wanted, 0, 0)
     text = wanted.text
     while text >= max(_SMALLEST_TEXT, _SHRUNK * wanted.text):
@@ -150,11 +153,13 @@ def _quietest(wanted: _Layout, entries: Sequence[Entry], busy: np.ndarray) -> tu
             above, before = tops // step, lefts // step
             below, after = -(-(tops + layout.height) // step), -(-(lefts + layout.width) // step)
             hidden = total[below, after] - total[above, after] - total[below, before] + total[above, before]
-            hidden = np.maximum(hidden * step**2 - _HIDDEN * layout.width * layout.height, 0)
-            at = int(hidden.argmin())
-            if hidden[at] < least:
-                least, best = float(hidden[at]), (layout, int(tops[at]), int(lefts[at]))
-            if least == 0:
+            cost = hidden * step**2 + (little if layout != wanted else 0.0)
+            cost[_CORNERS:] += little
+            at = int(cost.argmin())
+            clear = 1.0 if layout.text == wanted.text else _CLEARLY  # smaller only for something
+            if cost[at] < clear * least:
+                least, best = float(cost[at]), (layout, int(tops[at]), int(lefts[at]))
+            if least <= little:  # the wanted one in a corner, or nothing would be gained
                 return best
         text = min(text - 1, round(0.9 * text))
     return best

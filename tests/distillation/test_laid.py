@@ -10,7 +10,7 @@ from partswap.distillation import laid
 from partswap.distillation.laid import laid_over
 from partswap.distillation.step import distillation_views
 from partswap.training.data import PhotoSet
-from partswap.training.puppets import Limb
+from partswap.training.puppets import Limb, puppet_views
 
 ARM = Limb((1,), 0.0, over=(2,))
 RED, BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
@@ -40,7 +40,7 @@ def always(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_piece_of_the_limb_lies_on_the_other_part_with_its_part_map() -> None:
     photo, mask, own = scene()
-    seen, foreground, parts = laid_over(photo, mask, own, [ARM], seeded())
+    seen, foreground, parts = laid_over(photo, mask, own, [ARM], True, seeded())
     head = own[:, 1] > 0
     large = torch.nn.functional.interpolate(head.unsqueeze(1).float(), scale_factor=4.0)[:, 0] > 0
     red = (seen[:, 0] > 0.9) & (seen[:, 2] < 0.1)
@@ -57,12 +57,40 @@ def test_a_piece_of_the_limb_lies_on_the_other_part_with_its_part_map() -> None:
     known = parts.sum(1)[own.sum(1) > 0]
     torch.testing.assert_close(known, torch.ones_like(known), atol=2e-3, rtol=0)
     beyond = red & (mask[:, 0] == 0)
+    assert beyond.any()
     assert (foreground[:, 0][beyond] > 0.75).all()
-    assert (foreground >= mask).all()
+
+
+def test_what_is_left_open_stays_so_but_where_the_piece_lies() -> None:
+    photo, mask, own = scene(30)
+    own[:, 1, :6] = 0  # the upper half of the head
+    seen, _, parts = laid_over(photo, mask, own, [ARM], True, seeded())
+    opened = (own.sum(1) == 0) & (torch.nn.functional.avg_pool2d(mask, 4)[:, 0] == 1)
+    changed = torch.nn.functional.avg_pool2d((seen != photo).any(1, keepdim=True).float(), 4)[:, 0]
+    assert (parts.sum(1)[opened & (changed == 0)] == 0).all()
+    some = parts.sum(1)[opened]
+    assert (some > 0.9).any()
+    assert not ((some > 0) & (some < 0.4)).any(), "no thin rim of it"
+
+
+def test_pieces_are_mirrored_only_where_mirror_images_share_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    flips: list[Tensor] = []
+    real = laid._grid
+
+    def seen(*words: Tensor) -> Tensor:
+        flips.append(words[4])
+        return real(*words)
+
+    monkeypatch.setattr(laid, "_grid", seen)
+    laid_over(*scene(40), [ARM], False, seeded())
+    assert all((one == 1).all() for one in flips)
+    flips.clear()
+    laid_over(*scene(40), [ARM], True, seeded())
+    assert set(flips[0].tolist()) == {-1.0, 1.0}
 
 
 def test_pieces_differ_from_photo_to_photo_and_come_again_with_the_seed() -> None:
-    first, again = (laid_over(*scene(), [ARM], seeded(3))[0] for _ in range(2))
+    first, again = (laid_over(*scene(), [ARM], True, seeded(3))[0] for _ in range(2))
     assert torch.equal(first, again)
     assert not torch.equal(first[0], first[1])
 
@@ -72,7 +100,7 @@ def test_where_the_limb_or_the_other_part_is_not_seen_nothing_changes(gone: int)
     photo, mask, own = scene()
     own[2, gone] = 0
     mask = torch.nn.functional.interpolate(own.sum(1, keepdim=True), scale_factor=4.0)
-    seen, foreground, parts = laid_over(photo, mask, own, [ARM], seeded())
+    seen, foreground, parts = laid_over(photo, mask, own, [ARM], True, seeded())
     for before, after in ((photo, seen), (mask, foreground), (own, parts)):
         torch.testing.assert_close(after[2], before[2])
         assert not torch.allclose(after[1], before[1])
@@ -94,12 +122,20 @@ def test_the_piece_keeps_its_shape_in_frames_of_any_aspect() -> None:
 def test_only_a_share_of_photos_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(laid, "LAID", 0.25)
     photo, mask, own = scene(200)
-    seen, _, _ = laid_over(photo, mask, own, [ARM], seeded())
+    seen, _, _ = laid_over(photo, mask, own, [ARM], True, seeded())
     changed = (seen != photo).flatten(1).any(1)
     assert 0.15 < changed.float().mean() < 0.35
 
 
-def test_views_show_pieces_of_limbs_that_lie_over_something_and_of_no_others() -> None:
+def test_views_show_pieces_of_limbs_that_lie_over_something_and_of_no_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept: list[tuple[Tensor, Tensor]] = []
+
+    def keep(moved: object, both: Tensor, own: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
+        kept.append((both[:, 3:].clone(), own.clone()))
+        return puppet_views(moved, both, own, *rest)
+
     photo, mask, own = scene(8)
     photos = PhotoSet(
         (photo * 255).to(torch.uint8), (mask * 255).to(torch.uint8),
@@ -116,4 +152,9 @@ def test_views_show_pieces_of_limbs_that_lie_over_something_and_of_no_others() -
 
     plain, laid_on = views(Limb((1,), 0.0)), views(ARM)
     assert all((laid_on[i] - plain[i]).amax() > 0.9 for i in range(len(stills)))
-    assert torch.equal(targets, (own * 255).to(torch.uint8)), "the part maps themselves stay"
+    turning, over = (Limb((1,), 90.0, over=which) for which in ((), (2,)))
+    monkeypatch.setattr("partswap.distillation.step.puppet_views", keep)
+    kept.clear()
+    views(turning), views(over)
+    assert len(kept) == 2
+    assert all(torch.equal(a, b) for a, b in zip(*kept, strict=True)), "a puppet's joints are its own"

@@ -202,12 +202,12 @@ def test_hiding_a_rim_moves_no_legend() -> None:
     wanted, _ = legend_module._choose(entries, 900, 600)
     assert wanted is not None
     busy = np.zeros((900, 600), bool)
-    busy[900 - wanted.margin - 2 :, : wanted.margin + wanted.width // 4] = True
-    busy[
-        900 - wanted.margin - wanted.height : 900 - wanted.margin - wanted.height + 2, : wanted.width // 2
-    ] = True
-    layout, top, left = legend_module._quietest(wanted, entries, busy)
-    assert (layout, top, left) == (wanted, 900 - wanted.margin - wanted.height, wanted.margin)
+    busy[[wanted.margin, 899 - wanted.margin]] = True  # a line that the legend would cross in every corner
+    corner = (wanted, 900 - wanted.margin - wanted.height, wanted.margin)
+    assert legend_module._quietest(wanted, entries, busy) == corner
+    busy[450:, 300:] = True
+    busy[850:, :100] = True
+    assert legend_module._quietest(wanted, entries, busy)[1:] == (wanted.margin, wanted.margin), "the least"
 
 
 def test_swatches_have_the_colour_of_the_names_lowest_id() -> None:

@@ -43,6 +43,14 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return load_file(str(run / "model" / "model.safetensors"))
 
 
+def resumed_equals(uninterrupted: Path, run: Path, words: list[str], cli: Any) -> None:
+    """Go on with a run, which then has the weights of one that nothing stopped."""
+    ended = cli(*words, "--resume")
+    assert ended.code == 0, ended.err
+    before, after = weights(uninterrupted), weights(run)
+    assert [name for name in before if not torch.equal(before[name], after[name])] == []
+
+
 def stopped_at(step: int, run: Path, words: list[str], cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave a run as one that is stopped in its round."""
     from partswap.training.loop import Interrupted, Runner
@@ -70,10 +78,7 @@ def test_a_resumed_run_has_its_part_maps(
     words = run_words(run, *SHORT)
     stopped_at(step, run, words, cli, monkeypatch)
     monkeypatch.setattr("partswap.distillation.train.part_targets", never)
-    ended = cli(*words, "--resume")
-    assert ended.code == 0, ended.err
-    before, after = weights(whole / "run"), weights(run)
-    assert [name for name in before if not torch.equal(before[name], after[name])] == []
+    resumed_equals(whole / "run", run, words, cli)
 
 
 def test_so_has_a_resumed_refinement_and_the_foreground_too(
@@ -84,10 +89,7 @@ def test_so_has_a_resumed_refinement_and_the_foreground_too(
     stopped_at(1, run, words, cli, monkeypatch)
     for name in ("own_part_maps", "own_foreground", "differing"):
         monkeypatch.setattr(refine, name, never)
-    ended = cli(*words, "--resume")
-    assert ended.code == 0, ended.err
-    before, after = weights(whole / "refined"), weights(run)
-    assert [name for name in before if not torch.equal(before[name], after[name])] == []
+    resumed_equals(whole / "refined", run, words, cli)
 
 
 @pytest.mark.parametrize("harm", ["cut", "another's", "empty", "gone"])
@@ -104,10 +106,7 @@ def test_what_cannot_be_used_is_computed_again(
         file.unlink()
     else:
         file.write_bytes(file.read_bytes()[: 0 if harm == "empty" else -200])
-    ended = cli(*words, "--resume")
-    assert ended.code == 0, ended.err
-    before, after = weights(whole / "run"), weights(run)
-    assert [name for name in before if not torch.equal(before[name], after[name])] == []
+    resumed_equals(whole / "run", run, words, cli)
 
 
 def test_a_run_that_starts_anew_takes_nothing_from_what_lay_there(

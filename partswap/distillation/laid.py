@@ -23,6 +23,8 @@ LAID = 0.25
 RADII = (0.8, 2.5)
 """Of a piece, in radii of a disc of the area of what it is laid over."""
 SCALES = (0.8, 1.25)
+HIDDEN = 0.6
+"""Of what it is laid over, the most that a piece may hide: a rim of a face tells nobody that it is one."""
 LEAST = 12
 """Cells of a part map that a photo must show of each."""
 EDGE = (0.3, 0.7)
@@ -74,6 +76,8 @@ def _one_limb(
     parts = moved(own * of_limb.view(1, -1, 1, 1), (h, w))
     parts = parts / (parts.sum(1, keepdim=True) + 1e-4)
     small = F.interpolate(weight, size=(h, w), mode="area")
+    hides = (small[:, 0] * (others > 0.5)).sum((1, 2)) > HIDDEN * area
+    weight, small = (one * ~hides.view(-1, 1, 1, 1) for one in (weight, small))
     # parts are shares of what is known: a thin rim of the piece must not stand for all that is left open
     open_still = (own.sum(1, keepdim=True) < 0.5) & (small < 0.5) & (inside > 0.5)
     own = torch.lerp(own, parts, small) * ~open_still

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,22 +21,28 @@ off on plain ones, as their sizes are distributed otherwise (Touvron et al., Fix
 discrepancy, NeurIPS 2019)."""
 STILL = WarpRange(flip=0.5)
 """A photo just as it comes, or its mirror image."""
+POSED = WarpRange(zoom=(0.65, 1.2), rotate=50.0, shift=0.15, bend=0.02, stretch=0.1, flip=0.5)
+"""A photo of somebody in another pose, about as far away as photos are taken."""
 SHARES = (0.32, 0.3, 0.12)
 """Of a batch, the shares of close, near and far views; the rest is turned."""
 BENT = 0.75
 """Of the turned views, the share that is bent at hip and knee as well."""
 SHORTENED = 0.35
 """Of the other hard views, the share that is foreshortened."""
+UPRIGHT = 1.3
+"""How much higher than wide somebody is who stands."""
+POSED_BENT, POSED_SHORTENED = 0.6, 0.35
+"""Of the posed views, the shares that are bent, and foreshortened; some are both, in some only limbs move."""
 
 PORTRAITS = 0.35
 """Of the close views, the share that looks at a subject's upper end as a portrait does."""
 
 TURN = 8
 """What a plain round shows comes in turns of so many views."""
-FROM_NEAR, NEARLY = (3, 7), (5,)
+FROM_NEAR, NEARLY, PUPPETS = (3, 7), (5,), (0, 4)
 """Which of each turn are from near, as photos of a whole body hardly show a chin (after 1,800 steps without,
-necks of portraits grew up to the mouth), and which nearly as photos come. The others are stills. All are odd:
-where limbs move, the even ones show that."""
+necks of portraits grew up to the mouth), which nearly as photos come, and, where limbs move, which are posed.
+The others are stills."""
 REHEARSED_SHARES = (0.75, 0.25, 0.0)
 """Of the views from near, the shares of close, near and far ones."""
 REHEARSED_PORTRAITS = 0.6
@@ -44,6 +51,19 @@ REHEARSED_PORTRAITS = 0.6
 EASY_UNTIL = 0.25
 """Share of a round after which views are as hard as they get; before it they grow away from the plain
 photo."""
+
+
+class Kinds(NamedTuple):
+    """Which views are what, one at most: bool (B,) each, on the CPU. What is none of it shows a photo nearly
+    as it comes."""
+
+    hard: Tensor
+    posed: Tensor
+    """Bodies bent, limbs moved, about as far away as in photos."""
+    rehearsed: Tensor
+    """From near, in a plain round."""
+    still: Tensor
+    """Photos just as they come."""
 
 
 def eased(span: WarpRange, ease: float) -> WarpRange:
@@ -90,6 +110,13 @@ def upright_axis(masks: Tensor) -> Tensor:
     return torch.stack([(on.sum(1) * xs).sum(1) / mass, top, bottom], 1)
 
 
+def stands(masks: Tensor) -> Tensor:
+    """Whether the subject is higher than wide, so that its limbs hang and its hip is half way down: masks
+    uint8 (n, 1, H, W), pixels as high as wide -> bool (n,)."""
+    on = masks[:, 0] > 127
+    return on.any(2).sum(1) > UPRIGHT * on.any(1).sum(1)
+
+
 def _somewhere_on(axis: Tensor, grid: Tensor, portraits: float, g: torch.Generator) -> Tensor:
     """Where close views look: near the subject's axis at a random height, so that heads and feet are
     seen from near as often as the middle; some look as portraits do, with the top just inside the frame.
@@ -122,41 +149,52 @@ def view_grids(
     mirror: bool,
     share: float,
     g: torch.Generator,
-    hard: Tensor,
-    rehearsed: Tensor,
-    still: Tensor,
-) -> tuple[Tensor, Tensor]:
+    kinds: Kinds,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Where each view looks, (B, H, W, 2), and photo pixels per pixel of the view, (B,).
 
     Args:
         axis: (B, 3), the subjects' upright axes; extent: (B, 2), rows and columns that the photos fill;
-            source: (h, w) of their frames; size: (H, W) of the views; share: of the round that is done;
-            hard, rehearsed, still: bool (B,), on the CPU, one of them at most: hard views, and those of a
-            plain round that are from near, or show photos just as they come; the others nearly do.
+            source: (h, w) of their frames; size: (H, W) of the views; share: of the round that is done.
+
+    Returns:
+        these two, and where a view would look if all of a subject were bent as its trunk is, (B, H, W, 2).
     """
     grid = axis.new_empty((len(axis), *size, 2))
     step = axis.new_empty(len(axis))
-    kinds = ((hard, SHARES, PORTRAITS), (rehearsed, REHEARSED_SHARES, REHEARSED_PORTRAITS))
-    for some, shares, portraits in kinds:
+    far_and_near = ((kinds.hard, SHARES, PORTRAITS), (kinds.rehearsed, REHEARSED_SHARES, REHEARSED_PORTRAITS))
+    for some, shares, portraits in far_and_near:
         if some.any():
             grid[some], step[some] = _hard_grids(
                 axis[some], extent[some], source, size, mirror, share, g, shares, portraits
             )
-    for some, span in ((~(hard | rehearsed | still), PLAIN), (still, STILL)):
+    nearly = ~torch.stack(kinds).any(0)
+    ease = how_hard(share)
+    for some, span in ((kinds.posed, eased(POSED, ease)), (nearly, PLAIN), (kinds.still, STILL)):
         if some.any():
             span = _mirrored(span, mirror)
             grid[some], step[some] = random_grid(int(some.sum()), size, span, g, source, extent[some])
-    return grid, step
+    trunk, some = grid.clone(), kinds.posed
+    if some.any():
+        bent = bend_at_joints(grid[some], axis[some], source, POSED_BENT, ease, g)
+        grid[some], trunk[some] = foreshorten(*bent, axis[some], POSED_SHORTENED, ease, g)
+    return grid, step, trunk
 
 
-def turns(n: int, plain: bool, puppets: slice) -> tuple[Tensor, Tensor, Tensor]:
-    """Which of ``n`` views are hard, from near, and stills: three of bool (n,), on the CPU. ``puppets``:
-    those with moved limbs, which are hard."""
-    hard = torch.full((n,), not plain)
-    hard[puppets] = True
+def turns(n: int, plain: bool, puppets: bool) -> tuple[Kinds, Tensor]:
+    """What kinds the ``n`` views of a step are, and which of them are puppets, bool (n,), on the CPU.
+
+    Args:
+        plain: whether the round is plain; puppets: whether limbs move, in every second view of other rounds
+            and one in four of plain ones.
+    """
     turn = torch.arange(n) % TURN
-    near, nearly = (torch.isin(turn, torch.tensor(which)) for which in (FROM_NEAR, NEARLY))
-    return hard, near & ~hard, ~(near | nearly | hard)
+    near, nearly, posed = (torch.isin(turn, torch.tensor(which)) for which in (FROM_NEAR, NEARLY, PUPPETS))
+    none = torch.zeros(n, dtype=torch.bool)
+    if not plain:
+        return Kinds(~none, none, none, none), (turn % 2 == 0) & puppets
+    posed = posed & puppets
+    return Kinds(none, posed, near, ~(near | nearly | posed)), posed
 
 
 def _mirrored(span: WarpRange, mirror: bool) -> WarpRange:
@@ -188,9 +226,9 @@ def _hard_grids(
         if span is CLOSE:
             grid = grid + _somewhere_on(own, grid, portraits, g).view(-1, 1, 1, 2)
         if span is TURNED:
-            grid = bend_at_joints(grid, own, source, BENT, ease, g)
+            grid, _ = bend_at_joints(grid, own, source, BENT, ease, g)
         else:
-            grid = foreshorten(grid, own, SHORTENED, ease, g)
+            grid, _ = foreshorten(grid, grid, own, SHORTENED, ease, g)
         grids.append(grid)
         steps.append(step)
     return torch.cat(grids), torch.cat(steps)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from partswap.discovery.step import normalise
 from partswap.distillation.laid import laid_over
-from partswap.distillation.looks import how_hard, turns, upright_axis, view_grids
+from partswap.distillation.looks import how_hard, stands, turns, upright_axis, view_grids
 from partswap.distillation.sleeves import with_sleeves
 from partswap.training.data import PhotoSet
 from partswap.training.puppets import Limb, puppet_views
@@ -95,9 +95,9 @@ def distillation_views(
     Args:
         targets: uint8 (N, K, h/4, w/4), posterior inside the foreground; size: (H, W) of the views; share: of
             the round that is done; limbs: what wears painted sleeves in some views unless it is dressed, is
-            laid over other parts in some, and, if it turns, is moved in every second one, a puppet, on which
-            nothing is laid; plain: photos as they come or nearly so, but for puppets and one in four from
-            near.
+            laid over other parts in some, and, if it turns, is moved in every second one (every fourth of a
+            plain round), a puppet, on which nothing is laid; plain: photos as they come or nearly so, but for
+            puppets and one in four from near.
 
     Returns:
         photo: normalised (B, 3, H, W); part_map: (B, K + 1, H, W), summing to one, or to less where something
@@ -108,12 +108,12 @@ def distillation_views(
     axis = upright_axis(photos.masks[index])
     source = (photos.images.shape[-2], photos.images.shape[-1])
     moved = tuple(limb for limb in limbs if limb.degrees)
-    puppets = slice(0, b if moved else 0, 2)
-    hard, rehearsed, still = turns(b, plain, puppets)
-    grid, step = view_grids(
-        axis, photos.extent(index), source, size, mirror, share, g, hard, rehearsed, still
-    )
-    as_it_comes = still.to(g.device).view(-1, 1, 1, 1)
+    kinds, puppets = turns(b, plain, bool(moved))
+    if plain:
+        puppets &= stands(photos.masks[index]).cpu()
+        kinds = kinds._replace(posed=puppets)
+    grid, step, trunk = view_grids(axis, photos.extent(index), source, size, mirror, share, g, kinds)
+    as_it_comes = kinds.still.to(g.device).view(-1, 1, 1, 1)
     both = torch.cat([photos.images[index].float() / 255, photos.masks[index].float() / 255], 1)
     own = targets[index].float() / 255
     dressed = with_sleeves(both[:, :3], both[:, 3:], own, [limb for limb in limbs if not limb.dressed], g)
@@ -128,13 +128,14 @@ def distillation_views(
     parts = sample(own, grid)
     within = inside(grid)
     seen[:, 3:] *= within
-    if moved:
+    if puppets.any():
         seen[puppets], parts[puppets] = puppet_views(
             moved,
             both[puppets],
             own[puppets],
             axis[puppets],
             grid[puppets],
+            trunk[puppets],
             step[puppets],
             how_hard(share),
             g,
@@ -151,7 +152,7 @@ def distillation_views(
     unchanged = photo
     photo = add_detail(photo, photos, step, g)
     # Purple people teach that colour is no part; people in their own colours teach what skin looks like.
-    often = torch.where(hard | rehearsed, NATURAL, PLAIN_NATURAL).view(-1, 1, 1, 1).to(g.device)
+    often = torch.where(kinds.hard | kinds.rehearsed, NATURAL, PLAIN_NATURAL).view(-1, 1, 1, 1).to(g.device)
     natural = (torch.rand(b, 1, 1, 1, generator=g, device=g.device) < often).float()
     photo = torch.lerp(photo, jitter_colour(photo, g, 0.8), 1.0 - 0.65 * natural)
     photo = torch.where(as_it_comes, unchanged, blur_some(photo, g))

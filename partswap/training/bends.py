@@ -32,7 +32,7 @@ NEARER = 0.35
 """How much wider the middle looks, at most: what comes towards the camera is nearer."""
 
 
-def unbend(points: Tensor, joint: Tensor, angle: Tensor, length: Tensor) -> Tensor:
+def unbend(points: Tensor, joint: Tensor, angle: Tensor, length: Tensor, upper_end: bool = False) -> Tensor:
     """Where a point of the bent picture was before it was bent.
 
     The axis through ``joint``, upright before, becomes an arc of ``length`` that turns by ``angle``, with
@@ -41,7 +41,8 @@ def unbend(points: Tensor, joint: Tensor, angle: Tensor, length: Tensor) -> Tens
 
     Args:
         points: float32 (B, H, W, 2), x and y in one unit of length; joint: (B, 2), in the same; angle: (B,),
-            radians, positive towards +x; length: (B,), above 0.
+            radians, positive towards +x; length: (B,), above 0; upper_end: all points go with the straight
+            leg above the arc, as an arm goes with a trunk, however far down it reaches.
 
     Returns:
         (B, H, W, 2).
@@ -53,7 +54,7 @@ def unbend(points: Tensor, joint: Tensor, angle: Tensor, length: Tensor) -> Tens
     y = points[..., 1] - joint[:, 1].view(-1, 1, 1)
     turn = torch.atan2(y, radius - x)
     distance = torch.hypot(radius - x, y)
-    on_arc = torch.maximum(torch.minimum(turn, half), -half)
+    on_arc = -half if upper_end else torch.maximum(torch.minimum(turn, half), -half)
     beyond = turn - on_arc
     before_x = radius - distance * beyond.cos()
     before_y = on_arc * radius + distance * beyond.sin()
@@ -77,7 +78,7 @@ def bend(points: Tensor, joint: Tensor, angle: Tensor, length: Tensor) -> Tensor
 
 def bend_at_joints(
     grid: Tensor, axis: Tensor, source: tuple[int, int], share: float, ease: float, g: torch.Generator
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """Sampling grids that look at the subject bent at the hip and, the other way, at the knee.
 
     Args:
@@ -85,7 +86,8 @@ def bend_at_joints(
             subject in the same; share: of the views that are bent; ease: of the full angles.
 
     Returns:
-        (B, H, W, 2).
+        two of (B, H, W, 2): the second looks at all of the subject as the first does at what is above the
+        hip, which is where arms hang.
     """
     b = len(grid)
     h, w = source
@@ -96,26 +98,32 @@ def bend_at_joints(
     on = (torch.rand(b, generator=g, device=g.device) < share).float() * ease
     first = uniform((b,), -1, 1, g)
     second = -first.sign() * uniform((b,), 0, 1, g)
+
+    trunk = points
     for turn, degrees, (low, high) in ((first, HIP_DEGREES, HIP), (second, KNEE_DEGREES, KNEE)):
         at = torch.stack([x, top + height * uniform((b,), low, high, g)], 1)
-        length = height * uniform((b,), *SOFTNESS, g)
+        angle, length = turn * on * math.radians(degrees), height * uniform((b,), *SOFTNESS, g)
         # The hip first: what it unbends is a subject whose knee is still bent, on the upright axis.
-        points = unbend(points, at, turn * on * math.radians(degrees), length)
-    return points / scale
+        points = unbend(points, at, angle, length)
+        trunk = unbend(trunk, at, angle, length, upper_end=True)
+    return points / scale, trunk / scale
 
 
-def foreshorten(grid: Tensor, axis: Tensor, share: float, ease: float, g: torch.Generator) -> Tensor:
+def foreshorten(
+    grid: Tensor, trunk: Tensor, axis: Tensor, share: float, ease: float, g: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """Sampling grids that look at the subject with its thighs or its trunk towards the camera.
 
     A band of the body loses a part of its length and looks wider in its middle; what lies above and below it
     closes up.
 
     Args:
-        grid: (B, H, W, 2), in [-1, 1] of a source; axis: (B, 3), x, top and bottom of the subject in the
-            same; share: of the views that are foreshortened; ease: of what they lose at most.
+        grid: (B, H, W, 2), in [-1, 1] of a source; trunk: (B, H, W, 2), as of :func:`bend_at_joints`; axis:
+            (B, 3), x, top and bottom of the subject in the same; share: of the views that are foreshortened;
+            ease: of what they lose at most.
 
     Returns:
-        (B, H, W, 2).
+        both (B, H, W, 2); of the second, all goes with what is above the band.
     """
     b = len(grid)
     x, top, bottom = axis.unbind(1)
@@ -132,4 +140,5 @@ def foreshorten(grid: Tensor, axis: Tensor, share: float, ease: float, g: torch.
     y = grid[..., 1] - gone / 2
     within = ((y - start) / (span - gone)).clamp(0.0, 1.0)
     wider = 1 + NEARER * lost * (math.pi * within).sin()
-    return torch.stack([x + (grid[..., 0] - x) / wider, y + within * gone], -1)
+    above = torch.stack([trunk[..., 0], trunk[..., 1] - gone / 2], -1)
+    return torch.stack([x + (grid[..., 0] - x) / wider, y + within * gone], -1), above

@@ -24,8 +24,8 @@ from partswap.training.views import inside, sample, sample_antialiased, uniform
 DEGREES = 120.0
 """How far a limb turns when nothing is said of it."""
 JOINT = 0.1
-"""Where a limb is jointed to the body, as a share of its length from its upper end (lower, where it
-stands)."""
+"""Where a limb is jointed to the body, as a share of its length from its upper end (lower, where it stands);
+of one that may lie before others it is where it meets them first, from above: raised arms too."""
 MIDDLE = (0.4, 0.6)
 """Where it bends."""
 MIDDLE_DEGREES = 130.0
@@ -179,14 +179,29 @@ def find_limb(limb: Limb, side: float, parts: Tensor, mask: Tensor, axis: Tensor
     last = ys[(above < 0.97).sum(1).clamp(max=h - 1)]
     length = (last - first).clamp(min=0.05)
 
-    def point(share: float, span: float) -> Tensor:
+    def point(share: Tensor, span: float) -> Tensor:
         y = first + share * length
         near = ((ys.view(1, h) - y.view(n, 1)).abs() < span * length.view(n, 1)).float() * rows.clamp(max=1)
         weight = cut[:, 0] * near.unsqueeze(2)
         x = (weight * xs).sum((1, 2)) / weight.sum((1, 2)).clamp(min=1.0)
         return torch.stack([x, y], 1)
 
-    return Joints(cut, point(1 - JOINT if limb.stands else JOINT, 0.12), point(0.5, 0.1), length)
+    share = torch.full_like(length, 1 - JOINT if limb.stands else JOINT)
+    if limb.before:
+        touches = cut * _beside(parts[:, [p - 1 for p in limb.before]].sum(1, keepdim=True), (h, w))
+        rows_there = touches[:, 0].sum(2)
+        highest = ys[(rows_there.cumsum(1) < 0.03 * rows_there.sum(1, keepdim=True)).sum(1).clamp(max=h - 1)]
+        known = touches.sum((1, 2, 3)) > 0
+        share = torch.where(known, ((highest - first) / length).clamp(JOINT, 1 - JOINT), share)
+    return Joints(cut, point(share, 0.12), point(torch.full_like(length, 0.5), 0.1), length)
+
+
+def _beside(share: Tensor, size: tuple[int, int]) -> Tensor:
+    """1.0 where a part is or close by, as an arm is to a chest at the shoulder: float (n, 1, h', w') of its
+    posterior -> (n, 1, *size)."""
+    reach = max(1, share.shape[-2] // SMOOTH)
+    near = F.max_pool2d((share > 0.5).float(), 2 * reach + 1, 1, reach)
+    return F.interpolate(near, size=size, mode="nearest")
 
 
 def _smoothed(share: Tensor, known: Tensor) -> Tensor:
@@ -249,6 +264,7 @@ def puppet_views(
     parts: Tensor,
     axis: Tensor,
     grid: Tensor,
+    trunk: Tensor,
     step: Tensor,
     ease: float,
     g: torch.Generator,
@@ -258,7 +274,8 @@ def puppet_views(
     Args:
         both: float (n, 4, h, w) in [0, 1], photo and foreground mask; parts: float (n, K, h', w'), posterior
             inside the foreground; axis: (n, 3), the subjects' upright axes; grid, step: where the views look,
-            of :func:`partswap.training.views.random_grid`; ease: of the full angles.
+            of :func:`partswap.training.views.random_grid`; trunk: (n, H, W, 2), where limbs look that have
+            one appearance and hang, as arms do, which do not bend with a hip; ease: of the full angles.
 
     Returns:
         photo and mask (n, 4, H, W), the photo worth nothing where the mask is 0; parts (n, K, H, W).
@@ -271,7 +288,8 @@ def puppet_views(
             joints = find_limb(limb, side, parts, both[:, 3:], axis)
             on = (torch.rand(n, 1, 1, 1, generator=g, device=g.device) < MOVED).float()
             front = (torch.rand(n, 1, 1, 1, generator=g, device=g.device) < IN_FRONT).float()
-            there = turn_limb(grid, joints, *random_turns(limb, side, n, ease, shared, g))
+            hangs = not (limb.dressed or limb.stands)
+            there = turn_limb(trunk if hangs else grid, joints, *random_turns(limb, side, n, ease, shared, g))
             moved.append((joints.cut * on, there, front))
     seen = sample_antialiased(both, grid, step)
     part_map = sample(parts, grid)

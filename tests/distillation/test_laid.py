@@ -61,6 +61,17 @@ def test_a_piece_of_the_limb_lies_on_the_other_part_with_its_part_map() -> None:
     assert (foreground[:, 0][beyond] > 0.75).all()
 
 
+def test_no_piece_hides_most_of_what_it_lies_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(laid, "SCALES", (1.0, 2.5))
+    photo, mask, own = scene(200)
+    parts = laid_over(photo, mask, own, [ARM], True, seeded())[2]
+    hidden = (parts[:, 0] * own[:, 1]).sum((1, 2)) / own[:, 1].sum((1, 2))
+    assert hidden.max() < laid.HIDDEN + 0.05
+    monkeypatch.setattr(laid, "HIDDEN", 1.0)
+    parts = laid_over(photo, mask, own, [ARM], True, seeded())[2]
+    assert ((parts[:, 0] * own[:, 1]).sum((1, 2)) / own[:, 1].sum((1, 2))).max() > 0.7
+
+
 def test_what_is_left_open_stays_so_but_where_the_piece_lies() -> None:
     photo, mask, own = scene(30)
     own[:, 1, :6] = 0  # the upper half of the head
@@ -154,6 +165,7 @@ def test_views_show_pieces_of_limbs_that_lie_over_something_and_of_no_others(
     assert all((laid_on[i] - plain[i]).amax() > 0.9 for i in range(len(stills)))
     turning, over = (Limb((1,), 90.0, over=which) for which in ((), (2,)))
     monkeypatch.setattr("partswap.distillation.step.puppet_views", keep)
+    monkeypatch.setattr("partswap.distillation.step.stands", lambda masks: torch.ones(8, dtype=torch.bool))
     kept.clear()
     views(turning), views(over)
     assert len(kept) == 2

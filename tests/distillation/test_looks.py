@@ -13,10 +13,13 @@ from partswap.distillation.looks import (
     FAR,
     NEAR,
     PORTRAITS,
+    POSED,
     REHEARSED_SHARES,
     TURNED,
+    Kinds,
     _somewhere_on,
     eased,
+    stands,
     turns,
     view_grids,
     view_sizes,
@@ -28,7 +31,7 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("span", [CLOSE, NEAR, FAR, TURNED])
+@pytest.mark.parametrize("span", [CLOSE, NEAR, FAR, TURNED, POSED])
 def test_views_grow_away_from_the_plain_photo(span: WarpRange) -> None:
     none = eased(span, 0.0)
     assert none == WarpRange(flip=span.flip)
@@ -57,22 +60,31 @@ def test_a_third_of_the_close_views_looks_like_portraits() -> None:
     assert 0.35 < float(portraits) < 0.46  # a third, and those of any height that look there by chance
 
 
+def seen_from(
+    kind: str,
+    which: torch.Tensor,
+    size: tuple[int, int] = (96, 64),
+    extent: tuple[int, int] = (96, 64),
+    share: float = 1.0,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Of :func:`view_grids`, somebody upright in frames of 96x64; ``which`` views are of a kind, the others
+    nearly plain."""
+    axis = torch.tensor([[0.0, -0.8, 0.9]]).repeat(len(which), 1)
+    none = torch.zeros(len(which), dtype=torch.bool)
+    kinds = Kinds(none, none, none, none)._replace(**{kind: which})
+    extents = torch.tensor([extent]).repeat(len(which), 1)
+    return view_grids(axis, extents, (96, 64), size, True, share, seeded(), kinds)
+
+
 def mean_step(extent: tuple[int, int], size: tuple[int, int], hard_ones: bool = False) -> float:
     """Pixels of photos in a frame of 96x64 per pixel of plain or hard views, on (geometric) average."""
-    axis = torch.tensor([[0.0, -0.8, 0.9]]).repeat(40, 1)
-    extents = torch.tensor([extent]).repeat(40, 1)
-    hard, none = torch.full((40,), hard_ones), torch.zeros(40, dtype=torch.bool)
-    _, step = view_grids(axis, extents, (96, 64), size, True, 1.0, seeded(), hard, none, none)
+    _, step, _ = seen_from("hard", torch.full((40,), hard_ones), size, extent)
     return float(step.log().mean().exp())
 
 
 def test_rehearsed_views_are_from_near() -> None:
-    n = 64
-    axis = torch.tensor([[0.0, -0.8, 0.9]]).repeat(n, 1)
-    extents = torch.tensor([(96, 64)]).repeat(n, 1)
-    rehearsed = torch.arange(n) % 2 == 0
-    none = torch.zeros(n, dtype=torch.bool)
-    grid, step = view_grids(axis, extents, (96, 64), (96, 64), True, 1.0, seeded(), none, rehearsed, none)
+    rehearsed = torch.arange(64) % 2 == 0
+    grid, step, _ = seen_from("rehearsed", rehearsed)
     near, plain = step[rehearsed], step[~rehearsed]
     assert plain.min() > 0.75
     assert near.median() < 0.5
@@ -82,29 +94,64 @@ def test_rehearsed_views_are_from_near() -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 3, 6, 7])
 def test_any_number_of_views_is_rehearsed(n: int) -> None:
-    axis = torch.tensor([[0.0, -0.8, 0.9]]).repeat(n, 1)
-    extents = torch.tensor([(96, 64)]).repeat(n, 1)
-    every = torch.ones(n, dtype=torch.bool)
-    grid, step = view_grids(axis, extents, (96, 64), (64, 64), True, 0.5, seeded(), ~every, every, ~every)
+    grid, step, _ = seen_from("rehearsed", torch.ones(n, dtype=torch.bool), (64, 64), share=0.5)
     assert grid.shape == (n, 64, 64, 2)
     assert sum(round(share * n) for share in REHEARSED_SHARES) == n, "none is turned"
     assert torch.isfinite(step).all()
 
 
+def straight_lines(grid: torch.Tensor) -> torch.Tensor:
+    """How far each grid is from an affine one, (B,): what its cells' differences differ by, at most."""
+    pixels = grid * torch.tensor([64.0, 96.0]) / 2
+    along, down = pixels.diff(dim=2), pixels.diff(dim=1)
+    return torch.stack(
+        [(one - one.mean((1, 2), keepdim=True)).abs().amax((1, 2, 3)) for one in (along, down)]
+    ).amax(0)
+
+
+def test_posed_views_are_bent_or_shortened_and_about_as_far_away_as_photos() -> None:
+    posed = torch.arange(400) % 2 == 0
+    grid, step, trunk = seen_from("posed", posed)
+    warp = straight_lines(grid)
+    assert warp[~posed].max() < 0.2
+    assert 0.6 < float((warp[posed] > 0.3).float().mean()) < 0.9, "in some only limbs move"
+    assert step.min() > 0.6
+    assert step.max() < 1.7
+    assert straight_lines(trunk)[posed].max() < 0.3, "trunks stay straight"
+    torch.testing.assert_close(trunk[~posed], grid[~posed])
+
+
+def test_arms_go_with_the_trunk_where_a_body_is_bent() -> None:
+    grid, _, trunk = seen_from("posed", torch.ones(200, dtype=torch.bool))
+    shoulders = (grid[..., 1] < -0.62) & (grid[..., 1] > -0.8) & (grid[..., 0].abs() < 0.3)
+    assert shoulders.sum() > 1000
+    apart = (grid - trunk).norm(dim=-1)
+    assert float((apart[shoulders] < 0.08).float().mean()) > 0.95  # the others lie beyond a fold
+    feet = (grid[..., 1] > 0.7) & (grid[..., 1] < 0.9) & (grid[..., 0].abs() < 0.3)
+    assert float(apart[feet].median()) > 0.3, "and legs do not"
+
+
+def test_who_stands_is_higher_than_wide() -> None:
+    masks = torch.zeros(4, 1, 64, 64, dtype=torch.uint8)
+    masks[0, :, 4:60, 20:40] = 255
+    masks[1, :, 20:40, 4:60] = 255
+    masks[2, :, 4:60, 4:60] = 255
+    assert stands(masks).tolist() == [True, False, False, False]
+
+
 @pytest.mark.parametrize("n", [1, 7, 8, 20])
 def test_each_view_of_a_round_is_of_one_kind(n: int) -> None:
-    for plain, puppets in itertools.product((False, True), (slice(0, 0), slice(0, n, 2))):
-        hard, near, still = turns(n, plain, puppets)
-        assert not (hard & near).any()
-        assert not (hard & still).any()
-        assert not (near & still).any()
-        assert hard[puppets].all()
-        assert hard.all() or plain
-    hard, near, still = turns(24, True, slice(0, 0))
-    assert (int(hard.sum()), int(near.sum()), int(still.sum())) == (0, 6, 15)
-    assert int(turns(4, True, slice(0, 0))[1].sum()) == 1, "small batches too"
-    hard, near, still = turns(8, True, slice(0, 8, 2))
-    assert (int(hard.sum()), int(near.sum()), int(still.sum())) == (4, 2, 1)
+    for plain, moving in itertools.product((False, True), repeat=2):
+        kinds, puppets = turns(n, plain, moving)
+        assert torch.stack(kinds).sum(0).max() == 1
+        assert puppets.any() == moving
+        assert kinds.hard.all() != plain
+        assert not moving or torch.equal(puppets, kinds.posed if plain else torch.arange(n) % 2 == 0)
+    kinds, _ = turns(24, True, False)
+    assert [int(kind.sum()) for kind in kinds] == [0, 0, 6, 15]
+    assert int(turns(4, True, False)[0].rehearsed.sum()) == 1, "small batches too"
+    kinds, _ = turns(8, True, True)
+    assert [int(kind.sum()) for kind in kinds] == [0, 2, 2, 3]
 
 
 def test_a_wide_photo_fills_a_wide_view() -> None:

@@ -72,11 +72,30 @@ def test_only_the_chosen_share_bends() -> None:
     ys, xs = torch.meshgrid(torch.linspace(-1, 1, 33), torch.linspace(-1, 1, 17), indexing="ij")
     grid = torch.stack([xs, ys], -1).expand(64, -1, -1, -1)
     axis = torch.tensor([0.1, -0.8, 0.9]).expand(64, 3)
-    same = bend_at_joints(grid, axis, (64, 48), 0.0, 1.0, g)
-    torch.testing.assert_close(same, grid, atol=5e-3, rtol=0)
-    moved = (bend_at_joints(grid, axis, (64, 48), 0.5, 1.0, g) - grid).abs().amax((1, 2, 3))
+    for same in bend_at_joints(grid, axis, (64, 48), 0.0, 1.0, g):
+        torch.testing.assert_close(same, grid, atol=5e-3, rtol=0)
+    bent, trunk = bend_at_joints(grid, axis, (64, 48), 0.5, 1.0, g)
+    moved = (bent - grid).abs().amax((1, 2, 3))
     assert 20 < int((moved > 0.05).sum()) < 44
     assert torch.isfinite(moved).all()
+    assert torch.isfinite(trunk).all()
+
+
+def test_the_upper_end_is_one_rigid_body_that_joins_the_arc() -> None:
+    angle, length = torch.tensor([math.radians(80.0)]), torch.tensor([0.5])
+    g = torch.Generator().manual_seed(0)
+    points = torch.rand(1, 40, 40, 2, generator=g) * 2 - 1
+    all_of_it = unbend(points, torch.zeros(1, 2), angle, length, upper_end=True)
+    flat, before_flat = points.view(-1, 2), all_of_it.view(-1, 2)
+    torch.testing.assert_close(
+        torch.cdist(flat, flat), torch.cdist(before_flat, before_flat), atol=1e-3, rtol=0
+    )
+    as_bent = unbend(points, torch.zeros(1, 2), angle, length)
+    above = (as_bent[..., 1] < -0.25) & (
+        as_bent[..., 0] < 0.2
+    )  # before the arc begins, on this side of its centre
+    assert above.sum() > 100
+    torch.testing.assert_close(all_of_it[above], as_bent[above], atol=1e-4, rtol=0)
 
 
 def lattice(n: int) -> torch.Tensor:
@@ -90,17 +109,19 @@ def test_a_foreshortened_band_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bends, "THIGHS", ((0.5, 0.5), (0.75, 0.75)))
     monkeypatch.setattr(bends, "SHORTER", (0.5, 0.5))
     points = torch.tensor([[[[0.4, -0.5], [0.4, 0.125], [0.4, 0.25], [0.4, 0.375], [0.4, 0.8]]]])
-    found = foreshorten(points, torch.tensor([[0.0, -1.0, 1.0]]), 1.0, 1.0, torch.Generator().manual_seed(0))
+    g = torch.Generator().manual_seed(0)
+    found, above = foreshorten(points, points, torch.tensor([[0.0, -1.0, 1.0]]), 1.0, 1.0, g)
     # The band shows between .125 and .375, and what is above and below closes up by .125 each.
     assert found[0, 0, :, 1].tolist() == pytest.approx([-0.625, 0.0, 0.25, 0.5, 0.925], abs=1e-5)
     middle = 0.4 / (1 + bends.NEARER * 0.5)
     assert found[0, 0, :, 0].tolist() == pytest.approx([0.4, 0.4, middle, 0.4, 0.4], abs=1e-5)
+    torch.testing.assert_close(above, points - torch.tensor([0.0, 0.125]))
 
 
 def test_who_is_foreshortened_is_shorter_and_nowhere_folded() -> None:
     g = torch.Generator().manual_seed(1)
     axis = torch.tensor([0.1, -0.8, 0.9]).expand(64, 3)
-    found = foreshorten(lattice(64), axis, 1.0, 1.0, g)
+    found, _ = foreshorten(lattice(64), lattice(64), axis, 1.0, 1.0, g)
     steps = found[:, 1:, 0, 1] - found[:, :-1, 0, 1]
     assert (steps > 0).all()
     gone = found[:, -1, 0, 1] - found[:, 0, 0, 1] - 2
@@ -113,6 +134,7 @@ def test_only_the_chosen_share_is_foreshortened() -> None:
     g = torch.Generator().manual_seed(2)
     axis = torch.tensor([0.1, -0.8, 0.9]).expand(64, 3)
     for share, ease in ((0.0, 1.0), (1.0, 0.0)):
-        torch.testing.assert_close(foreshorten(lattice(64), axis, share, ease, g), lattice(64))
-    moved = (foreshorten(lattice(64), axis, 0.5, 1.0, g) - lattice(64)).abs().amax((1, 2, 3))
+        for same in foreshorten(lattice(64), lattice(64), axis, share, ease, g):
+            torch.testing.assert_close(same, lattice(64))
+    moved = (foreshorten(lattice(64), lattice(64), axis, 0.5, 1.0, g)[0] - lattice(64)).abs().amax((1, 2, 3))
     assert 20 < int((moved > 0.01).sum()) < 44

@@ -37,6 +37,11 @@ def straight() -> torch.Tensor:
     return F.affine_grid(torch.eye(2, 3)[None], [1, 1, 64, 64], align_corners=False)
 
 
+def looking() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Grids of somebody as in the photo, and their step."""
+    return straight(), straight(), torch.ones(1)
+
+
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
@@ -62,11 +67,35 @@ def test_a_limb_is_found_on_its_own_side(side: float) -> None:
     assert float(found.middle[0, 1]) == pytest.approx(-0.125, abs=0.05)
 
 
+def test_a_raised_limb_is_jointed_where_it_meets_the_body() -> None:
+    both, parts, axis = figure()
+    both, parts = both.roll(-16, 2), parts.roll(-4, 2)  # now the arms, and ...
+    both[..., 24:40], parts[..., 6:10] = figure()[0][..., 24:40], figure()[1][..., 6:10]  # ... not the body
+    raised = find_limb(Limb((2,), 180.0, before=(1,)), -1.0, parts, both[:, 3:], axis)
+    hung = find_limb(ARM, -1.0, parts, both[:, 3:], axis)
+    assert float(hung.joint[0, 1]) < -0.85
+    assert float(raised.joint[0, 1]) == pytest.approx(-0.5, abs=0.15)
+    assert float(raised.joint[0, 0]) == pytest.approx(-0.375, abs=0.05)
+    lying = find_limb(Limb((2,), 180.0, before=(1,)), -1.0, *(lambda b, p, _: (p, b[:, 3:]))(*figure()), axis)
+    assert float(lying.joint[0, 1]) == pytest.approx(-0.45, abs=0.05), "hanging arms as before"
+
+
+def test_arms_move_where_the_trunk_is_and_legs_where_the_view_looks() -> None:
+    both, parts, axis = figure()
+    aside = straight() + torch.tensor([0.5, 0.0])
+    for limb, to_the_left in ((ARM, True), (Limb((2,), 180.0, dressed=True), False)):
+        seen, moved = puppet_views(
+            (limb,), both, parts, axis, straight(), aside, torch.ones(1), 0.0, seeded()
+        )
+        arms = (moved[0].argmax(0) == 1) & (seen[0, 3] > 0.5)
+        assert (arms[:, :16].sum() > 50) == to_the_left
+
+
 def test_a_missing_limb_is_not_cut() -> None:
     both, parts, axis = figure()
     parts = torch.cat([parts.sum(1, keepdim=True), torch.zeros_like(parts[:, :1])], 1)
     assert find_limb(ARM, 1.0, parts, both[:, 3:], axis).cut.sum() == 0
-    seen, moved = puppet_views((ARM,), both, parts, axis, straight(), torch.ones(1), 1.0, seeded())
+    seen, moved = puppet_views((ARM,), both, parts, axis, *looking(), 1.0, seeded())
     torch.testing.assert_close(seen[:, 3:], both[:, 3:])
     assert moved[:, 1].sum() == 0
 
@@ -126,11 +155,11 @@ def test_the_lower_half_follows_its_bend() -> None:
 
 def test_puppets_move_their_arms_and_nothing_else() -> None:
     both, parts, axis = figure()
-    still, _ = puppet_views((ARM,), both, parts, axis, straight(), torch.ones(1), 0.0, seeded())
+    still, _ = puppet_views((ARM,), both, parts, axis, *looking(), 0.0, seeded())
     torch.testing.assert_close(still[:, 3:], both[:, 3:], atol=5e-3, rtol=0)
     elsewhere = []
     for seed in range(12):
-        seen, moved = puppet_views((ARM,), both, parts, axis, straight(), torch.ones(1), 1.0, seeded(seed))
+        seen, moved = puppet_views((ARM,), both, parts, axis, *looking(), 1.0, seeded(seed))
         mask = seen[0, 3]
         assert mask[20:44, 26:38].min() > 0.99
         assert 0.7 < float(mask.sum() / both[0, 3].sum()) < 1.1
@@ -157,9 +186,7 @@ def test_a_head_leans_about_its_lower_end_and_keeps_its_shape() -> None:
     assert found.joint[0].tolist() == pytest.approx([0.0, -0.3], abs=0.05)
     leans = []
     for seed in range(12):
-        seen, moved = puppet_views(
-            (leaning,), both, parts, axis, straight(), torch.ones(1), 1.0, seeded(seed)
-        )
+        seen, moved = puppet_views((leaning,), both, parts, axis, *looking(), 1.0, seeded(seed))
         on = (moved[0].argmax(0) == 1) & (seen[0, 3] > 0.5)
         assert seen[0, 3, 28:54, 22:42].min() > 0.99
         assert 70 < on.sum() <= 135  # of 128 pixels, some of them behind the body

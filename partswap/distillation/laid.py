@@ -19,7 +19,7 @@ from partswap.training.puppets import Limb
 from partswap.training.views import sample, uniform
 
 LAID = 0.25
-"""Probability that a piece is laid over, where a photo shows both."""
+"""Probability that a piece is tried, where a photo shows both; it is laid over unless it hides too much."""
 RADII = (0.8, 2.5)
 """Of a piece, in radii of a disc of the area of what it is laid over."""
 SCALES = (0.8, 1.25)

@@ -8,7 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from partswap.distillation.targets import ends_below
 from partswap.training.bends import bend_at_joints, foreshorten
+from partswap.training.data import PhotoSet
 from partswap.training.views import WarpRange, random_grid, uniform
 
 CLOSE = WarpRange(zoom=(1.6, 5.0), rotate=20.0, shift=0.04, bend=0.06, stretch=0.25, flip=0.5)
@@ -110,11 +112,12 @@ def upright_axis(masks: Tensor) -> Tensor:
     return torch.stack([(on.sum(1) * xs).sum(1) / mass, top, bottom], 1)
 
 
-def stands(masks: Tensor) -> Tensor:
-    """Whether the subject is higher than wide, so that its limbs hang and its hip is half way down: masks
-    uint8 (n, 1, H, W), pixels as high as wide -> bool (n,)."""
-    on = masks[:, 0] > 127
-    return on.any(2).sum(1) > UPRIGHT * on.any(1).sum(1)
+def stands(photos: PhotoSet) -> Tensor:
+    """Whose subject is higher than wide and whole, so that its hip is about half way down: bool (N,), of
+    photos with masks."""
+    assert photos.masks is not None
+    on = photos.masks[:, 0] > 127
+    return (on.any(2).sum(1) > UPRIGHT * on.any(1).sum(1)) & ~ends_below(photos)
 
 
 def _somewhere_on(axis: Tensor, grid: Tensor, portraits: float, g: torch.Generator) -> Tensor:
@@ -158,7 +161,8 @@ def view_grids(
             source: (h, w) of their frames; size: (H, W) of the views; share: of the round that is done.
 
     Returns:
-        these two, and where a view would look if all of a subject were bent as its trunk is, (B, H, W, 2).
+        these two, and where posed views would look if all of a subject were bent as its trunk is,
+            (B, H, W, 2), of others the same as the first.
     """
     grid = axis.new_empty((len(axis), *size, 2))
     step = axis.new_empty(len(axis))
@@ -181,19 +185,19 @@ def view_grids(
     return grid, step, trunk
 
 
-def turns(n: int, plain: bool, puppets: bool) -> tuple[Kinds, Tensor]:
+def turns(n: int, plain: bool, movable: Tensor) -> tuple[Kinds, Tensor]:
     """What kinds the ``n`` views of a step are, and which of them are puppets, bool (n,), on the CPU.
 
     Args:
-        plain: whether the round is plain; puppets: whether limbs move, in every second view of other rounds
-            and one in four of plain ones.
+        plain: whether the round is plain; movable: bool (n,), whose limbs may be moved, as they are in every
+            second view of other rounds and one in four of plain ones.
     """
     turn = torch.arange(n) % TURN
     near, nearly, posed = (torch.isin(turn, torch.tensor(which)) for which in (FROM_NEAR, NEARLY, PUPPETS))
     none = torch.zeros(n, dtype=torch.bool)
     if not plain:
-        return Kinds(~none, none, none, none), (turn % 2 == 0) & puppets
-    posed = posed & puppets
+        return Kinds(~none, none, none, none), (turn % 2 == 0) & movable
+    posed = posed & movable.cpu()
     return Kinds(none, posed, near, ~(near | nearly | posed)), posed
 
 

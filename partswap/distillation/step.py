@@ -95,9 +95,9 @@ def distillation_views(
     Args:
         targets: uint8 (N, K, h/4, w/4), posterior inside the foreground; size: (H, W) of the views; share: of
             the round that is done; limbs: what wears painted sleeves in some views unless it is dressed, is
-            laid over other parts in some, and, if it turns, is moved in every second one (every fourth of a
-            plain round), a puppet, on which nothing is laid; plain: photos as they come or nearly so, but for
-            puppets and one in four from near.
+            laid over other parts in some, and, if it turns, is moved in every second one (of a plain round in
+            every fourth, if somebody stands there whole), a puppet, on which nothing is laid; plain: photos
+            as they come or nearly so, but for puppets and one in four from near.
 
     Returns:
         photo: normalised (B, 3, H, W); part_map: (B, K + 1, H, W), summing to one, or to less where something
@@ -108,10 +108,8 @@ def distillation_views(
     axis = upright_axis(photos.masks[index])
     source = (photos.images.shape[-2], photos.images.shape[-1])
     moved = tuple(limb for limb in limbs if limb.degrees)
-    kinds, puppets = turns(b, plain, bool(moved))
-    if plain:
-        puppets &= stands(photos.masks[index]).cpu()
-        kinds = kinds._replace(posed=puppets)
+    movable = stands(photos.rows(index)) if plain and moved else torch.full((b,), bool(moved))
+    kinds, puppets = turns(b, plain, movable)
     grid, step, trunk = view_grids(axis, photos.extent(index), source, size, mirror, share, g, kinds)
     as_it_comes = kinds.still.to(g.device).view(-1, 1, 1, 1)
     both = torch.cat([photos.images[index].float() / 255, photos.masks[index].float() / 255], 1)

@@ -18,14 +18,16 @@ from torch import Tensor
 from partswap.checkpoint.config import MAX_LIMBS
 from partswap.errors import UsageError
 from partswap.parts import Parts
-from partswap.training.bends import bend, unbend
+from partswap.training.bends import HIP, bend, unbend
 from partswap.training.views import inside, sample, sample_antialiased, uniform
 
 DEGREES = 120.0
 """How far a limb turns when nothing is said of it."""
 JOINT = 0.1
 """Where a limb is jointed to the body, as a share of its length from its upper end (lower, where it stands);
-of one that may lie before others it is where it meets them first, from above: raised arms too."""
+of one that is raised it is where it meets what it may lie before."""
+RAISED = 0.15
+"""A limb that reaches so much of its length above what it may lie before is raised."""
 MIDDLE = (0.4, 0.6)
 """Where it bends."""
 MIDDLE_DEGREES = 130.0
@@ -34,7 +36,7 @@ SOFTNESS = (0.1, 0.3)
 INWARD = 0.35
 """How far a limb turns across the body, as a share of how far it turns away from it."""
 MOVED = 0.8
-"""Probability that a limb of a puppet moves; else it stays as it is in the photo."""
+"""Probability that a limb of a puppet moves; else it is to the body as in the photo."""
 IN_FRONT = 0.7
 """Probability that it passes in front of the body, not behind."""
 UP, DRESSED = "up", "dressed"
@@ -153,6 +155,11 @@ class Joints:
     middle: Tensor
     length: Tensor
 
+    @property
+    def down(self) -> Tensor:
+        """1.0 where the limb lies below its joint, -1.0 where above, (n,)."""
+        return torch.where(self.joint[:, 1] > self.middle[:, 1], -1.0, 1.0)
+
 
 def find_limb(limb: Limb, side: float, parts: Tensor, mask: Tensor, axis: Tensor) -> Joints:
     """The limb of one side of upright subjects.
@@ -187,21 +194,29 @@ def find_limb(limb: Limb, side: float, parts: Tensor, mask: Tensor, axis: Tensor
         return torch.stack([x, y], 1)
 
     share = torch.full_like(length, 1 - JOINT if limb.stands else JOINT)
-    if limb.before:
-        touches = cut * _beside(parts[:, [p - 1 for p in limb.before]].sum(1, keepdim=True), (h, w))
-        rows_there = touches[:, 0].sum(2)
-        highest = ys[(rows_there.cumsum(1) < 0.03 * rows_there.sum(1, keepdim=True)).sum(1).clamp(max=h - 1)]
-        known = touches.sum((1, 2, 3)) > 0
-        share = torch.where(known, ((highest - first) / length).clamp(JOINT, 1 - JOINT), share)
+    if limb.before and not limb.stands:
+        top, met = _met(parts[:, [p - 1 for p in limb.before]].sum(1, keepdim=True), cut)
+        raised = ys[top] - first > RAISED * length
+        share = torch.where(raised, ((ys[met] - first) / length).clamp(JOINT, 1 - JOINT), share)
     return Joints(cut, point(share, 0.12), point(torch.full_like(length, 0.5), 0.1), length)
 
 
-def _beside(share: Tensor, size: tuple[int, int]) -> Tensor:
-    """1.0 where a part is or close by, as an arm is to a chest at the shoulder: float (n, 1, h', w') of its
-    posterior -> (n, 1, *size)."""
-    reach = max(1, share.shape[-2] // SMOOTH)
-    near = F.max_pool2d((share > 0.5).float(), 2 * reach + 1, 1, reach)
-    return F.interpolate(near, size=size, mode="nearest")
+def _met(others: Tensor, cut: Tensor) -> tuple[Tensor, Tensor]:
+    """In which row other parts begin, and in which a limb meets them first, from above: float (n, 1, h', w'),
+    their posterior, and (n, 1, h, w), the limb -> two of int64 (n,); 0 where there is none or they never
+    meet, as if the limb hung."""
+    reach = max(1, others.shape[-2] // SMOOTH)
+    others = (others > 0.5).float()
+    nearby = F.max_pool2d(others, 2 * reach + 1, 1, reach)
+    others, nearby = (F.interpolate(one, size=cut.shape[-2:], mode="nearest") for one in (others, nearby))
+    rows = [one[:, 0].sum(2) for one in (others, nearby * cut)]
+    # As of the limb's own ends, single pixels do not count.
+    first = [
+        ((row.cumsum(1) < 0.03 * row.sum(1, keepdim=True)) & (row.sum(1, keepdim=True) > 0)).sum(1)
+        for row in rows
+    ]
+    there = (rows[1].sum(1) > 0).long()
+    return first[0] * there, first[1]
 
 
 def _smoothed(share: Tensor, known: Tensor) -> Tensor:
@@ -217,9 +232,9 @@ def turn_limb(
     """Where a point of a moved limb was in the photo.
 
     Args:
-        grid: (n, H, W, 2), in [-1, 1] of the photo; angle: (n,), radians by which what hangs down turns
-            towards +x; bend_by: (n,), radians, of the middle; where: (n,), shift of the middle, and soft:
-            (n,), how much of the limb bends, both as shares of its length.
+        grid: (n, H, W, 2), in [-1, 1] of the photo; angle: (n,), radians by which what lies below its joint
+            turns towards +x; bend_by: (n,), radians, of the middle; where: (n,), shift of the middle, and
+            soft: (n,), how much of the limb bends, both as shares of its length.
 
     Returns:
         (n, H, W, 2).
@@ -230,9 +245,9 @@ def turn_limb(
     middle = joints.middle * scale
     middle = torch.stack([middle[:, 0], middle[:, 1] + where * joints.length], 1)
     length = soft * joints.length
-    # A bend turns both ends by half of its angle; the upper one has to stay where the joint is.
+    # A bend turns both ends by half of its angle; that with the joint has to stay where it is.
     x, y = (grid * scale - joint.view(-1, 1, 1, 2)).unbind(-1)
-    turn = (angle + bend_by / 2).view(-1, 1, 1)
+    turn = (angle + joints.down * bend_by / 2).view(-1, 1, 1)
     cos, sin = turn.cos(), turn.sin()
     offset = torch.stack([cos * x - sin * y, sin * x + cos * y], -1)
     bent = offset + bend(joint, middle, bend_by, length).view(-1, 1, 1, 2)
@@ -274,8 +289,8 @@ def puppet_views(
     Args:
         both: float (n, 4, h, w) in [0, 1], photo and foreground mask; parts: float (n, K, h', w'), posterior
             inside the foreground; axis: (n, 3), the subjects' upright axes; grid, step: where the views look,
-            of :func:`partswap.training.views.random_grid`; trunk: (n, H, W, 2), where limbs look that have
-            one appearance and hang, as arms do, which do not bend with a hip; ease: of the full angles.
+            of :func:`partswap.training.views.random_grid`; trunk: (n, H, W, 2), where limbs look that are
+            jointed above a hip, as arms are, which do not bend with it; ease: of the full angles.
 
     Returns:
         photo and mask (n, 4, H, W), the photo worth nothing where the mask is 0; parts (n, K, H, W).
@@ -286,11 +301,15 @@ def puppet_views(
         shared = uniform((n,), 0.0, 1.0, g)
         for side in limb.sides:
             joints = find_limb(limb, side, parts, both[:, 3:], axis)
-            on = (torch.rand(n, 1, 1, 1, generator=g, device=g.device) < MOVED).float()
+            on = (torch.rand(n, generator=g, device=g.device) < MOVED).float()
             front = (torch.rand(n, 1, 1, 1, generator=g, device=g.device) < IN_FRONT).float()
-            hangs = not (limb.dressed or limb.stands)
-            there = turn_limb(trunk if hangs else grid, joints, *random_turns(limb, side, n, ease, shared, g))
-            moved.append((joints.cut * on, there, front))
+            angle, bend_by, *soft = random_turns(limb, side, n, ease, shared, g)
+            if not limb.stands:
+                angle = angle * joints.down
+            above = joints.joint[:, 1] < axis[:, 1] + HIP[0] * (axis[:, 2] - axis[:, 1])
+            looks = torch.where(above.view(-1, 1, 1, 1), trunk, grid)
+            there = turn_limb(looks, joints, angle * on, bend_by * on, *soft)
+            moved.append((joints.cut, there, front))
     seen = sample_antialiased(both, grid, step)
     part_map = sample(parts, grid)
     stays = 1 - sample(torch.stack([cut for cut, _, _ in moved]).amax(0), grid)

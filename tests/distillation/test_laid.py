@@ -165,7 +165,7 @@ def test_views_show_pieces_of_limbs_that_lie_over_something_and_of_no_others(
     assert all((laid_on[i] - plain[i]).amax() > 0.9 for i in range(len(stills)))
     turning, over = (Limb((1,), 90.0, over=which) for which in ((), (2,)))
     monkeypatch.setattr("partswap.distillation.step.puppet_views", keep)
-    monkeypatch.setattr("partswap.distillation.step.stands", lambda masks: torch.ones(8, dtype=torch.bool))
+    monkeypatch.setattr("partswap.distillation.step.stands", lambda photos: torch.ones(8, dtype=torch.bool))
     kept.clear()
     views(turning), views(over)
     assert len(kept) == 2

@@ -24,6 +24,7 @@ from partswap.distillation.looks import (
     view_grids,
     view_sizes,
 )
+from partswap.training.data import PhotoSet
 from partswap.training.views import WarpRange, random_grid
 
 
@@ -131,27 +132,33 @@ def test_arms_go_with_the_trunk_where_a_body_is_bent() -> None:
     assert float(apart[feet].median()) > 0.3, "and legs do not"
 
 
-def test_who_stands_is_higher_than_wide() -> None:
+def test_who_stands_is_higher_than_wide_and_whole() -> None:
     masks = torch.zeros(4, 1, 64, 64, dtype=torch.uint8)
     masks[0, :, 4:60, 20:40] = 255
     masks[1, :, 20:40, 4:60] = 255
     masks[2, :, 4:60, 4:60] = 255
-    assert stands(masks).tolist() == [True, False, False, False]
+    masks[3, :, 4:, 20:40] = 255
+    names = [str(i) for i in range(4)]
+    photos = PhotoSet(masks.repeat(1, 3, 1, 1), masks, torch.ones_like(masks), torch.arange(4), names, [])
+    assert stands(photos).tolist() == [True, False, False, False]
 
 
 @pytest.mark.parametrize("n", [1, 7, 8, 20])
 def test_each_view_of_a_round_is_of_one_kind(n: int) -> None:
     for plain, moving in itertools.product((False, True), repeat=2):
-        kinds, puppets = turns(n, plain, moving)
+        kinds, puppets = turns(n, plain, torch.full((n,), moving))
         assert torch.stack(kinds).sum(0).max() == 1
         assert puppets.any() == moving
         assert kinds.hard.all() != plain
-        assert not moving or torch.equal(puppets, kinds.posed if plain else torch.arange(n) % 2 == 0)
-    kinds, _ = turns(24, True, False)
+        assert puppets[:: 2 if not plain else 4].all() == moving
+        assert int(puppets.sum()) == moving * -(-n // (4 if plain else 2))
+        assert torch.equal(kinds.posed, puppets & plain)
+    nobody, somebody = torch.zeros(24, dtype=torch.bool), torch.arange(24) < 8
+    kinds, _ = turns(24, True, nobody)
     assert [int(kind.sum()) for kind in kinds] == [0, 0, 6, 15]
-    assert int(turns(4, True, False)[0].rehearsed.sum()) == 1, "small batches too"
-    kinds, _ = turns(8, True, True)
-    assert [int(kind.sum()) for kind in kinds] == [0, 2, 2, 3]
+    assert int(turns(4, True, nobody[:4])[0].rehearsed.sum()) == 1, "small batches too"
+    kinds, _ = turns(24, True, somebody)
+    assert [int(kind.sum()) for kind in kinds] == [0, 2, 6, 13], "who cannot be posed is seen as he comes"
 
 
 def test_a_wide_photo_fills_a_wide_view() -> None:

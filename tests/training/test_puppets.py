@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 
 from partswap.errors import UsageError
 from partswap.parts import Parts
+from partswap.training import puppets
 from partswap.training.bends import bend, unbend
 from partswap.training.puppets import Joints, Limb, find_limb, parse_limbs, puppet_views, turn_limb
 
@@ -67,28 +69,60 @@ def test_a_limb_is_found_on_its_own_side(side: float) -> None:
     assert float(found.middle[0, 1]) == pytest.approx(-0.125, abs=0.05)
 
 
+def raised_figure() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """That of :func:`figure`, its arms up."""
+    (both, parts, axis), (body, of_body, _) = figure(), figure()
+    both, parts = both.roll(-16, 2), parts.roll(-4, 2)
+    both[..., 24:40], parts[..., 6:10] = body[..., 24:40], of_body[..., 6:10]
+    return both, parts, axis
+
+
+BEFORE = Limb((2,), 180.0, before=(1,))
+
+
 def test_a_raised_limb_is_jointed_where_it_meets_the_body() -> None:
-    both, parts, axis = figure()
-    both, parts = both.roll(-16, 2), parts.roll(-4, 2)  # now the arms, and ...
-    both[..., 24:40], parts[..., 6:10] = figure()[0][..., 24:40], figure()[1][..., 6:10]  # ... not the body
-    raised = find_limb(Limb((2,), 180.0, before=(1,)), -1.0, parts, both[:, 3:], axis)
-    hung = find_limb(ARM, -1.0, parts, both[:, 3:], axis)
+    both, parts, axis = raised_figure()
+    raised, hung = (find_limb(one, -1.0, parts, both[:, 3:], axis) for one in (BEFORE, ARM))
     assert float(hung.joint[0, 1]) < -0.85
     assert float(raised.joint[0, 1]) == pytest.approx(-0.5, abs=0.15)
     assert float(raised.joint[0, 0]) == pytest.approx(-0.375, abs=0.05)
-    lying = find_limb(Limb((2,), 180.0, before=(1,)), -1.0, *(lambda b, p, _: (p, b[:, 3:]))(*figure()), axis)
-    assert float(lying.joint[0, 1]) == pytest.approx(-0.45, abs=0.05), "hanging arms as before"
-
-
-def test_arms_move_where_the_trunk_is_and_legs_where_the_view_looks() -> None:
+    assert (float(hung.down), float(raised.down)) == (1.0, -1.0)
     both, parts, axis = figure()
+    hanging = find_limb(BEFORE, -1.0, parts, both[:, 3:], axis)
+    assert float(hanging.joint[0, 1]) == pytest.approx(-0.45, abs=0.05)
+    parts[:, :, 4:9, 6:7] = 0  # they touch where the hand is only
+    assert torch.equal(find_limb(BEFORE, -1.0, parts, both[:, 3:], axis).joint, hanging.joint)
+    apart = torch.zeros_like(parts)
+    apart[:, 1] = parts[:, 1]
+    assert torch.equal(find_limb(BEFORE, -1.0, apart, both[:, 3:], axis).joint, hanging.joint)
+
+
+@pytest.mark.parametrize("draw", [figure, raised_figure])
+def test_limbs_turn_away_from_the_body_more_than_across_it(
+    draw: Callable[[], tuple[torch.Tensor, ...]],
+) -> None:
+    both, parts, axis = draw()
+    across = 0
+    for seed in range(60):
+        seen, moved = puppet_views((BEFORE,), both, parts, axis, *looking(), 1.0, seeded(seed))
+        right = (moved[0].argmax(0) == 1) & (seen[0, 3] > 0.5)
+        right[:, :36] = False
+        across += int(right.sum() < 60)  # of 192 pixels
+    assert across < 20
+
+
+def test_limbs_jointed_above_the_hip_look_where_the_trunk_does() -> None:
+    both, parts, _ = figure()
     aside = straight() + torch.tensor([0.5, 0.0])
-    for limb, to_the_left in ((ARM, True), (Limb((2,), 180.0, dressed=True), False)):
-        seen, moved = puppet_views(
-            (limb,), both, parts, axis, straight(), aside, torch.ones(1), 0.0, seeded()
-        )
+    for moved_ones, top in ((1.0, -0.5), (0.0, -0.5), (1.0, -1.5)):
+        high = torch.tensor([[0.0, top, 0.5]])  # a body that begins higher has its hip there
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(puppets, "MOVED", moved_ones)
+            seen, moved = puppet_views(
+                (ARM,), both, parts, high, straight(), aside, torch.ones(1), 0.0, seeded()
+            )
         arms = (moved[0].argmax(0) == 1) & (seen[0, 3] > 0.5)
-        assert (arms[:, :16].sum() > 50) == to_the_left
+        assert (arms[:, :16].sum() > 50) == (top > -1), "moved or not"
 
 
 def test_a_missing_limb_is_not_cut() -> None:
@@ -121,29 +155,35 @@ def test_a_moved_limb_takes_its_soft_border_along() -> None:
     assert find_limb(ARM, -1.0, parts, both[:, 3:], axis).cut[0, 0, :, :20][border].all()
 
 
-def joints() -> Joints:
+def joints(middle: float) -> Joints:
     return Joints(
-        torch.ones(1, 1, 64, 64), torch.tensor([[0.2, -0.4]]), torch.tensor([[0.2, 0.0]]), torch.ones(1) * 0.8
+        torch.ones(1, 1, 64, 64),
+        torch.tensor([[0.2, -0.4]]),
+        torch.tensor([[0.2, middle]]),
+        torch.ones(1) * 0.8,
     )
 
 
-def looked_up(x: float, y: float, degrees: float, bend_by: float) -> tuple[float, float]:
+def looked_up(x: float, y: float, degrees: float, bend_by: float, middle: float = 0.0) -> tuple[float, float]:
     turn, by = torch.tensor([math.radians(degrees)]), torch.tensor([math.radians(bend_by)])
     grid = torch.tensor([[[[x, y]]]])
-    found = turn_limb(grid, joints(), turn, by, torch.zeros(1), torch.full((1,), 0.1))
+    found = turn_limb(grid, joints(middle), turn, by, torch.zeros(1), torch.full((1,), 0.1))
     return float(found[0, 0, 0, 0]), float(found[0, 0, 0, 1])
 
 
 @pytest.mark.parametrize("bend_by", [-90.0, 0.0, 120.0])
 @pytest.mark.parametrize("degrees", [-120.0, 0.0, 90.0, 180.0])
-def test_the_joint_stays_and_the_upper_half_turns_about_it(degrees: float, bend_by: float) -> None:
-    assert looked_up(0.2, -0.4, degrees, bend_by) == pytest.approx((0.2, -0.4), abs=1e-4)
+@pytest.mark.parametrize("down", [1.0, -1.0])
+def test_the_joint_stays_and_the_half_next_to_it_turns_about_it(
+    down: float, degrees: float, bend_by: float
+) -> None:
+    middle = -0.4 + 0.4 * down
+    assert looked_up(0.2, -0.4, degrees, bend_by, middle) == pytest.approx((0.2, -0.4), abs=1e-4)
     angle = math.radians(degrees)
-    below = (
-        0.2 + 0.3 * math.sin(angle),
-        -0.4 + 0.3 * math.cos(angle),
-    )  # hangs 0.3 below the joint in the photo
-    assert looked_up(*below, degrees, bend_by) == pytest.approx((0.2, -0.1), abs=1e-4)
+    # 0.3 below the joint in the photo, or above it
+    there = (0.2 + 0.3 * down * math.sin(angle), -0.4 + 0.3 * down * math.cos(angle))
+    found = looked_up(*there, degrees, bend_by, middle)
+    assert found == pytest.approx((0.2, -0.4 + 0.3 * down), abs=1e-4)
 
 
 def test_the_lower_half_follows_its_bend() -> None:

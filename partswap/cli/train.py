@@ -178,6 +178,15 @@ def train_command(
             "A photo that would lose more than a quarter stays as it is, as do those that a --teacher knows.",
         ),
     ] = False,
+    upright: Annotated[
+        bool,
+        typer.Option(
+            "--upright",
+            help="With --refine: what the model sees of parts is believed of who is upright only (nearly "
+            "twice as high as wide), or in photos that a --teacher knows. Of all others it learns what is "
+            "foreground, and other poses from views where --limbs turn: for a model that errs in them.",
+        ),
+    ] = False,
     plain: Annotated[
         bool,
         typer.Option(
@@ -225,10 +234,11 @@ def train_command(
     from partswap.training.stopping import stop_at_once
     from partswap.training.train import train
 
-    if (regroup or keep or limbs or teacher or near or cross_check or plain) and refine_model is None:
+    asked = (regroup, keep, limbs, teacher, near, cross_check, upright, plain)
+    if any(asked) and refine_model is None:
         raise UsageError(
-            "--regroup, --keep, --limbs, --teacher, --near, --cross-check and --plain are for a finished "
-            "model; name it with --refine."
+            "--regroup, --keep, --limbs, --teacher, --near, --cross-check, --upright and --plain are for a "
+            "finished model; name it with --refine."
         )
     options = TrainOptions(
         data=data,
@@ -254,6 +264,7 @@ def train_command(
         teacher=teacher,
         near=near,
         cross_check=cross_check,
+        upright=upright,
         plain=plain,
         row=terms,
         without=tuple(t.strip() for t in without.split(",") if t.strip()),

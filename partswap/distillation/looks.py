@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from partswap.distillation.targets import ends_below
+from partswap.distillation.targets import ends_below, slenderness
 from partswap.training.bends import bend_at_joints, foreshorten
 from partswap.training.data import PhotoSet
 from partswap.training.views import WarpRange, random_grid, uniform
@@ -31,7 +31,7 @@ BENT = 0.75
 """Of the turned views, the share that is bent at hip and knee as well."""
 SHORTENED = 0.35
 """Of the other hard views, the share that is foreshortened."""
-UPRIGHT = 1.3
+HIGHER = 1.3
 """How much higher than wide somebody is who stands."""
 POSED_BENT, POSED_SHORTENED = 0.6, 0.35
 """Of the posed views, the shares that are bent, and foreshortened; some are both, in some only limbs move."""
@@ -115,9 +115,7 @@ def upright_axis(masks: Tensor) -> Tensor:
 def stands(photos: PhotoSet) -> Tensor:
     """Whose subject is higher than wide and whole, so that its hip is about half way down: bool (N,), of
     photos with masks."""
-    assert photos.masks is not None
-    on = photos.masks[:, 0] > 127
-    return (on.any(2).sum(1) > UPRIGHT * on.any(1).sum(1)) & ~ends_below(photos)
+    return (slenderness(photos) > HIGHER) & ~ends_below(photos)
 
 
 def _somewhere_on(axis: Tensor, grid: Tensor, portraits: float, g: torch.Generator) -> Tensor:

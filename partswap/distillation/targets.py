@@ -227,6 +227,14 @@ def _sureness(targets: Tensor, photos: PhotoSet) -> Tensor:
     return found / found.quantile(0.75)
 
 
+def slenderness(photos: PhotoSet) -> Tensor:
+    """How many times as high as wide each photo's subject is, float (N,), by the box of its mask; 0 where
+    there is none."""
+    assert photos.masks is not None
+    on = photos.masks[:, 0] > 127
+    return on.any(2).sum(1) / on.any(1).sum(1).clamp(min=1)
+
+
 def ends_below(photos: PhotoSet) -> Tensor:
     """Which photos end before their subject does, at the lower edge: bool (N,).
 

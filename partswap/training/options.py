@@ -36,6 +36,8 @@ class TrainOptions:
             (:func:`partswap.distillation.near_file.parse_near`).
         cross_check: of a refined model, take for background what is foreground while a classifier of frozen
             features, fitted on other photos, is sure it is not (:mod:`partswap.training.cross_check`).
+        upright: of a refined model, leave open the parts of whoever is not upright, in photos that no
+            ``teacher`` knows (:func:`partswap.training.part_maps.own_part_maps`).
         plain: of a refined model, end its training on photos nearly as they come, but for
             moved limbs and one view in four from near; those that it sees otherwise than their part maps come
             more often (:mod:`partswap.distillation.differing`).
@@ -66,6 +68,7 @@ class TrainOptions:
     teacher: str = ""
     near: str = ""
     cross_check: bool = False
+    upright: bool = False
     plain: bool = False
     row: str = "full"
     without: tuple[str, ...] = field(default=())
@@ -110,6 +113,10 @@ class TrainOptions:
             raise UsageError(
                 "--regroup discovers parts again, which no teacher and no --near knows; leave those out."
             )
+        if self.regroup and self.upright:
+            raise UsageError(
+                "--upright doubts parts as the model sees them, which --regroup does not ask; leave one out."
+            )
         if self.cross_check and self.pretrained == "none":
             raise UsageError(
                 "--cross-check asks ImageNet features, which --pretrained none leaves out; "
@@ -136,6 +143,7 @@ class TrainOptions:
             "keep",
             "limbs",
             "cross_check",
+            "upright",
             "plain",
             "row",
             "seed",

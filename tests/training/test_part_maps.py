@@ -49,9 +49,9 @@ class Says(nn.Module):
         return middle
 
 
-def run(photos: PhotoSet) -> Any:
+def run(photos: PhotoSet, upright: bool = False) -> Any:
     log = SimpleNamespace(stage=lambda _: None, say=lambda _: None, advance=lambda *_: None)
-    options = SimpleNamespace(seed=0, parts=2, mirror=True)
+    options = SimpleNamespace(seed=0, parts=2, mirror=True, upright=upright)
     runner = SimpleNamespace(log=log, precision=torch.float32)
     return SimpleNamespace(photos=photos, options=options, runner=runner, device=torch.device("cpu"))
 
@@ -77,6 +77,21 @@ def test_photos_of_a_folder_learn_from_the_teacher(monkeypatch: pytest.MonkeyPat
     assert (middle[4:] == ARM).all()
     alone = own_part_maps(run(two_folders()), Says(CHEST), PARTS, ())
     assert (alone[:, :, 3:8, 8].argmax(1) == CHEST).all()
+
+
+def test_parts_of_who_is_not_upright_are_left_open_unless_a_teacher_knows_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(part_maps, "load_student", lambda _: Says(ARM))
+    teacher = Teacher("street", SimpleNamespace())  # type: ignore[arg-type]
+    photos = two_folders()
+    assert photos.masks is not None
+    photos.masks[1:, :, :, :18] = photos.masks[1:, :, :, 46:] = 0  # the first alone is wide
+    photos.masks[5] = photos.masks[0]
+    for upright in (False, True):
+        found = own_part_maps(run(photos, upright=upright), Says(CHEST), PARTS, (), teacher)
+        known = found.flatten(1).any(1)
+        assert known.tolist() == [not upright, *[True] * 7]
 
 
 class Sees(nn.Module):

@@ -232,6 +232,26 @@ def test_masks_are_cross_checked_with_features_that_are_given(
     assert not (tmp_path / "bad").exists()
 
 
+def test_parts_of_who_is_not_upright_are_left_open(
+    finished: Path, run_words: Words, tmp_path: Path, cli: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned: list[Tensor] = []
+
+    def seen(run: Run, *rest: Any) -> Tensor:
+        learned.append(own_part_maps(run, *rest))
+        return learned[-1]
+
+    monkeypatch.setattr(refine, "own_part_maps", seen)
+    monkeypatch.setattr(part_maps, "UPRIGHT", 100.0)  # nobody is
+    after = refined(run_words, cli, tmp_path / "run", finished, "--upright")
+    assert after.config.training["refined"][-1]["upright"] is True
+    assert not learned[0].any()
+    ended = cli(*run_words(tmp_path / "bad", "--upright"))
+    assert (ended.code, "--refine" in ended.err) == (2, True)
+    ended = cli(*run_words(tmp_path / "bad", "--refine", finished, "--upright", "--regroup"))
+    assert (ended.code, "leave one out" in ended.err) == (2, True)
+
+
 def test_a_model_without_a_card_gets_one(finished: Path, run_words: Words, tmp_path: Path, cli: Any) -> None:
     bare = Path(shutil.copytree(finished, tmp_path / "bare"))
     (bare / "README.md").unlink()

@@ -18,6 +18,7 @@ from torch import Tensor
 from partswap.checkpoint.config import MAX_LIMBS
 from partswap.errors import UsageError
 from partswap.parts import Parts
+from partswap.training.behind import without_limb
 from partswap.training.bends import HIP, bend, unbend
 from partswap.training.views import inside, sample, sample_antialiased, uniform
 
@@ -284,7 +285,7 @@ def puppet_views(
     ease: float,
     g: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Views of photos whose limbs were moved at random.
+    """Views of photos whose limbs were moved at random, in the order given: the first lie in front.
 
     Args:
         both: float (n, 4, h, w) in [0, 1], photo and foreground mask; parts: float (n, K, h', w'), posterior
@@ -296,7 +297,7 @@ def puppet_views(
         photo and mask (n, 4, H, W), the photo worth nothing where the mask is 0; parts (n, K, H, W).
     """
     n = len(both)
-    moved = []
+    moved: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     for limb in limbs:
         shared = uniform((n,), 0.0, 1.0, g)
         for side in limb.sides:
@@ -309,16 +310,16 @@ def puppet_views(
             above = joints.joint[:, 1] < axis[:, 1] + HIP[0] * (axis[:, 2] - axis[:, 1])
             looks = torch.where(above.view(-1, 1, 1, 1), trunk, grid)
             there = turn_limb(looks, joints, angle * on, bend_by * on, *soft)
-            moved.append((joints.cut, there, front))
+            sprite = sample_antialiased(torch.cat([both, joints.cut], 1), there, step)
+            alpha = sprite[:, 3:4] * sprite[:, 4:] * inside(there)
+            moved.append((sprite[:, :3], alpha, sample(parts, there), front))
+            both, parts = without_limb(both, parts, joints.cut)
     seen = sample_antialiased(both, grid, step)
     part_map = sample(parts, grid)
-    stays = 1 - sample(torch.stack([cut for cut, _, _ in moved]).amax(0), grid)
-    photo, mask = seen[:, :3], seen[:, 3:] * inside(grid) * stays
-    for cut, there, front in moved:
-        sprite = sample_antialiased(torch.cat([both, cut], 1), there, step)
-        alpha = sprite[:, 3:4] * sprite[:, 4:] * inside(there)
+    photo, mask = seen[:, :3], seen[:, 3:] * inside(grid)
+    for colours, alpha, of_limb, front in moved:
         shown = alpha * torch.maximum(front, 1 - mask)
-        photo = torch.lerp(photo, sprite[:, :3], shown)
-        part_map = torch.lerp(part_map, sample(parts, there), shown)
+        photo = torch.lerp(photo, colours, shown)
+        part_map = torch.lerp(part_map, of_limb, shown)
         mask = torch.maximum(mask, alpha)
     return torch.cat([photo, mask], 1), part_map

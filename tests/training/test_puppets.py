@@ -111,6 +111,20 @@ def test_limbs_turn_away_from_the_body_more_than_across_it(
     assert across < 20
 
 
+def test_no_hole_is_left_where_an_arm_lay_before_the_body() -> None:
+    body, arm = torch.zeros(1, 1, 64, 64), torch.zeros(1, 1, 64, 64)
+    body[..., 8:60, 20:44] = 1
+    arm[..., 20:40, 36:40] = 1
+    parts = F.avg_pool2d(torch.cat([body - arm, arm], 1), 2)
+    both = torch.cat([(0.25 * body + 0.5 * arm).expand(1, 3, 64, 64), body], 1)
+    axis = torch.tensor([[0.0, -0.75, 0.9]])
+    for seed in range(8):
+        seen, moved = puppet_views((ARM,), both, parts, axis, *looking(), 1.0, seeded(seed))
+        assert seen[0, 3, 10:58, 22:42].min() > 0.99
+        still_arm = moved[0, 1, 10:58, 22:42] > 0.5
+        assert ((seen[0, 0, 10:58, 22:42] > 0.5) == still_arm).float().mean() > 0.95
+
+
 def test_limbs_jointed_above_the_hip_look_where_the_trunk_does() -> None:
     both, parts, _ = figure()
     aside = straight() + torch.tensor([0.5, 0.0])

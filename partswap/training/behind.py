@@ -12,6 +12,8 @@ from torch import Tensor
 
 REACH = 0.045
 """Limbs of up to twice this width, in heights of the photo, are seen to lie before a body."""
+COARSE = 4
+"""What is drawn there is soft, and found at so many times fewer pixels a side."""
 RIM = 128
 """What is narrower than two of so many parts of the height is a rim of the limb that was not cut, no body."""
 
@@ -38,11 +40,14 @@ def without_limb(both: Tensor, parts: Tensor, cut: Tensor) -> tuple[Tensor, Tens
     solid = _largest(-_largest(-(body > 0.5).float(), rim), rim)
     closed = -_largest(-_largest(solid, reach), reach)
     behind = closed * cut
-    photo = torch.lerp(both[:, :3], _nearby(both[:, :3], body, 2 * reach), behind)
-    size = (parts.shape[-2], parts.shape[-1])
-    of_body, hidden = (F.interpolate(one, size=size, mode="area") for one in (body, behind))
-    around = _nearby(parts, of_body, max(1, 2 * reach * size[0] // h))
-    return torch.cat([photo, torch.maximum(body, behind)], 1), torch.lerp(parts, around, hidden)
+    small = (max(1, h // COARSE), max(1, cut.shape[-1] // COARSE))
+    *seen, weight = (F.interpolate(one, size=small, mode="area") for one in (both[:, :3], parts, body))
+    around = _nearby(torch.cat(seen, 1), weight, max(1, 2 * reach // COARSE))
+    colours = F.interpolate(around[:, :3], size=cut.shape[-2:], mode="bilinear")
+    told = F.interpolate(around[:, 3:], size=parts.shape[-2:], mode="bilinear")
+    hidden = F.interpolate(behind, size=parts.shape[-2:], mode="area")
+    photo = torch.lerp(both[:, :3], colours, behind)
+    return torch.cat([photo, torch.maximum(body, behind)], 1), torch.lerp(parts, told, hidden)
 
 
 def _largest(x: Tensor, reach: int) -> Tensor:

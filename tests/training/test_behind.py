@@ -32,7 +32,8 @@ def test_behind_an_arm_before_the_body_is_the_body() -> None:
     seen, told = without_limb(both, parts, arm)
     middle = (slice(None), slice(None), slice(60, 68), slice(32, 68))
     assert (seen[:, 3:][middle] == 1).all()
-    torch.testing.assert_close(seen[:, :3][middle], torch.tensor(RED).view(1, 3, 1, 1).expand(1, 3, 8, 36))
+    red = torch.tensor(RED).view(1, 3, 1, 1).expand(1, 3, 8, 36)
+    torch.testing.assert_close(seen[:, :3][middle], red, atol=0.05, rtol=0)
     assert (told[0, 0, 30:34, 16:34] > 0.9).all()
     beside = (seen[0, 3, 60:68, 10:26], seen[0, 3, 60:68, 74:80])
     assert all((one == 0).all() for one in beside), "nothing is behind it there"

@@ -14,8 +14,8 @@ REACH = 0.045
 """Limbs of up to twice this width, in heights of the photo, are seen to lie before a body."""
 COARSE = 4
 """What is drawn there is soft, and found at so many times fewer pixels a side."""
-RIM = 128
-"""What is narrower than two of so many parts of the height is a rim of the limb that was not cut, no body."""
+RIM = 256
+"""What is narrower than four of so many parts of the height is no body, but a rim of the limb, left uncut."""
 
 
 def without_limb(both: Tensor, parts: Tensor, cut: Tensor) -> tuple[Tensor, Tensor]:
@@ -36,10 +36,7 @@ def without_limb(both: Tensor, parts: Tensor, cut: Tensor) -> tuple[Tensor, Tens
     h = cut.shape[-2]
     reach = max(1, round(REACH * h))
     body = both[:, 3:] * (1 - cut)
-    rim = max(1, h // RIM)
-    solid = _largest(-_largest(-(body > 0.5).float(), rim), rim)
-    closed = -_largest(-_largest(solid, reach), reach)
-    behind = closed * cut
+    behind = _closed(body, reach) * cut
     small = (max(1, h // COARSE), max(1, cut.shape[-1] // COARSE))
     *seen, weight = (F.interpolate(one, size=small, mode="area") for one in (both[:, :3], parts, body))
     around = _nearby(torch.cat(seen, 1), weight, max(1, 2 * reach // COARSE))
@@ -48,6 +45,15 @@ def without_limb(both: Tensor, parts: Tensor, cut: Tensor) -> tuple[Tensor, Tens
     hidden = F.interpolate(behind, size=parts.shape[-2:], mode="area")
     photo = torch.lerp(both[:, :3], colours, behind)
     return torch.cat([photo, torch.maximum(body, behind)], 1), torch.lerp(parts, told, hidden)
+
+
+def _closed(body: Tensor, reach: int) -> Tensor:
+    """The closing of a mask (n, 1, h, w) without its rims, 0.0 or 1.0, found at half of the pixels a side."""
+    h, w = body.shape[-2:]
+    half = F.interpolate(body, size=(max(1, h // 2), max(1, w // 2)), mode="area")
+    rim, reach = max(1, h // RIM), max(1, reach // 2)
+    solid = _largest(-_largest(-(half > 0.5).float(), rim), rim)
+    return F.interpolate(-_largest(-_largest(solid, reach), reach), size=(h, w), mode="nearest")
 
 
 def _largest(x: Tensor, reach: int) -> Tensor:

@@ -19,7 +19,8 @@ RIM = 256
 
 
 def without_limb(both: Tensor, parts: Tensor, cut: Tensor) -> tuple[Tensor, Tensor]:
-    """Take a limb out of photos; where it lay before the body, that is drawn as what is around it.
+    """Take a limb out of photos; where it lay before the body, that is drawn as what is around it. Of several
+    limbs take those before the others first.
 
     A place lies before the body if it is the limb's and within the closing of the rest (what a disc that fits
     nowhere into the surroundings covers, here a square; Serra, Image Analysis and Mathematical Morphology,
@@ -42,6 +43,7 @@ def without_limb(both: Tensor, parts: Tensor, cut: Tensor) -> tuple[Tensor, Tens
     around = _nearby(torch.cat(seen, 1), weight, max(1, 2 * reach // COARSE))
     colours = F.interpolate(around[:, :3], size=cut.shape[-2:], mode="bilinear")
     told = F.interpolate(around[:, 3:], size=parts.shape[-2:], mode="bilinear")
+    told = told * (told.sum(1, keepdim=True) > 0.5)  # what is open behind it stays so
     hidden = F.interpolate(behind, size=parts.shape[-2:], mode="area")
     photo = torch.lerp(both[:, :3], colours, behind)
     return torch.cat([photo, torch.maximum(body, behind)], 1), torch.lerp(parts, told, hidden)
@@ -53,7 +55,10 @@ def _closed(body: Tensor, reach: int) -> Tensor:
     half = F.interpolate(body, size=(max(1, h // 2), max(1, w // 2)), mode="area")
     rim, reach = max(1, h // RIM), max(1, reach // 2)
     solid = _largest(-_largest(-(half > 0.5).float(), rim), rim)
-    return F.interpolate(-_largest(-_largest(solid, reach), reach), size=(h, w), mode="nearest")
+    # what lies beyond the frame is as its edge is, not body
+    solid = F.pad(solid, [reach] * 4, mode="replicate")
+    closed = -_largest(-_largest(solid, reach), reach)
+    return F.interpolate(closed[..., reach:-reach, reach:-reach], size=(h, w), mode="nearest")
 
 
 def _largest(x: Tensor, reach: int) -> Tensor:

@@ -130,8 +130,8 @@ def foreshorten(
     height = (bottom - top).clamp(min=0.1)
     sits = torch.rand(b, generator=g, device=g.device) < SIT
     start, end = (
-        top + height * torch.where(sits, uniform((b,), *low, g), uniform((b,), *high, g))
-        for low, high in zip(THIGHS, TRUNK, strict=True)
+        top + height * torch.where(sits, uniform((b,), *of_thighs, g), uniform((b,), *of_trunk, g))
+        for of_thighs, of_trunk in zip(THIGHS, TRUNK, strict=True)
     )
     on = (torch.rand(b, generator=g, device=g.device) < share).float() * ease
     lost = on * uniform((b,), *SHORTER, g)

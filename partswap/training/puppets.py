@@ -159,7 +159,12 @@ class Joints:
     @property
     def down(self) -> Tensor:
         """1.0 where the limb lies below its joint, -1.0 where above, (n,)."""
-        return torch.where(self.joint[:, 1] > self.middle[:, 1], -1.0, 1.0)
+        return _down(self.joint, self.middle)
+
+
+def _down(joint: Tensor, middle: Tensor) -> Tensor:
+    """Of two points (n, 2), 1.0 where the second is not above the first, else -1.0: (n,)."""
+    return torch.where(joint[:, 1] > middle[:, 1], -1.0, 1.0)
 
 
 def find_limb(limb: Limb, side: float, parts: Tensor, mask: Tensor, axis: Tensor) -> Joints:
@@ -196,28 +201,24 @@ def find_limb(limb: Limb, side: float, parts: Tensor, mask: Tensor, axis: Tensor
 
     share = torch.full_like(length, 1 - JOINT if limb.stands else JOINT)
     if limb.before and not limb.stands:
-        top, met = _met(parts[:, [p - 1 for p in limb.before]].sum(1, keepdim=True), cut)
+        top, met = _met(parts[:, [p - 1 for p in limb.before]].sum(1, keepdim=True), mask, cut)
         raised = ys[top] - first > RAISED * length
         share = torch.where(raised, ((ys[met] - first) / length).clamp(JOINT, 1 - JOINT), share)
     return Joints(cut, point(share, 0.12), point(torch.full_like(length, 0.5), 0.1), length)
 
 
-def _met(others: Tensor, cut: Tensor) -> tuple[Tensor, Tensor]:
+def _met(others: Tensor, mask: Tensor, cut: Tensor) -> tuple[Tensor, Tensor]:
     """In which row other parts begin, and in which a limb meets them first, from above: float (n, 1, h', w'),
-    their posterior, and (n, 1, h, w), the limb -> two of int64 (n,); 0 where there is none or they never
-    meet, as if the limb hung."""
+    their posterior, and (n, 1, h, w), the foreground and the limb -> two of int64 (n,); the first is 0 where
+    they never meet, as if the limb hung."""
     reach = max(1, others.shape[-2] // SMOOTH)
-    others = (others > 0.5).float()
+    others = (others * F.interpolate(mask, size=others.shape[-2:], mode="area") > 0.5).float()
     nearby = F.max_pool2d(others, 2 * reach + 1, 1, reach)
     others, nearby = (F.interpolate(one, size=cut.shape[-2:], mode="nearest") for one in (others, nearby))
     rows = [one[:, 0].sum(2) for one in (others, nearby * cut)]
     # As of the limb's own ends, single pixels do not count.
-    first = [
-        ((row.cumsum(1) < 0.03 * row.sum(1, keepdim=True)) & (row.sum(1, keepdim=True) > 0)).sum(1)
-        for row in rows
-    ]
-    there = (rows[1].sum(1) > 0).long()
-    return first[0] * there, first[1]
+    begins, meets = ((row.cumsum(1) < 0.03 * row.sum(1, keepdim=True)).sum(1) for row in rows)
+    return begins * (rows[1].sum(1) > 0), meets
 
 
 def _smoothed(share: Tensor, known: Tensor) -> Tensor:
@@ -248,7 +249,7 @@ def turn_limb(
     length = soft * joints.length
     # A bend turns both ends by half of its angle; that with the joint has to stay where it is.
     x, y = (grid * scale - joint.view(-1, 1, 1, 2)).unbind(-1)
-    turn = (angle + joints.down * bend_by / 2).view(-1, 1, 1)
+    turn = (angle + _down(joint, middle) * bend_by / 2).view(-1, 1, 1)
     cos, sin = turn.cos(), turn.sin()
     offset = torch.stack([cos * x - sin * y, sin * x + cos * y], -1)
     bent = offset + bend(joint, middle, bend_by, length).view(-1, 1, 1, 2)
@@ -290,8 +291,9 @@ def puppet_views(
     Args:
         both: float (n, 4, h, w) in [0, 1], photo and foreground mask; parts: float (n, K, h', w'), posterior
             inside the foreground; axis: (n, 3), the subjects' upright axes; grid, step: where the views look,
-            of :func:`partswap.training.views.random_grid`; trunk: (n, H, W, 2), where limbs look that are
-            jointed above a hip, as arms are, which do not bend with it; ease: of the full angles.
+            of :func:`partswap.training.views.random_grid`; trunk: (n, H, W, 2), where limbs look that may lie
+            before others or are jointed above a hip, as arms are, which do not bend with it; ease: of the
+            full angles.
 
     Returns:
         photo and mask (n, 4, H, W), the photo worth nothing where the mask is 0; parts (n, K, H, W).
@@ -303,23 +305,23 @@ def puppet_views(
         for side in limb.sides:
             joints = find_limb(limb, side, parts, both[:, 3:], axis)
             on = (torch.rand(n, generator=g, device=g.device) < MOVED).float()
-            front = (torch.rand(n, 1, 1, 1, generator=g, device=g.device) < IN_FRONT).float()
+            front = (torch.rand(n, generator=g, device=g.device) < IN_FRONT).float()
+            front = torch.maximum(front, 1 - on).view(-1, 1, 1, 1)
             angle, bend_by, *soft = random_turns(limb, side, n, ease, shared, g)
-            if not limb.stands:
-                angle = angle * joints.down
+            angle = angle * joints.down * on
             above = joints.joint[:, 1] < axis[:, 1] + HIP[0] * (axis[:, 2] - axis[:, 1])
-            looks = torch.where(above.view(-1, 1, 1, 1), trunk, grid)
-            there = turn_limb(looks, joints, angle * on, bend_by * on, *soft)
-            sprite = sample_antialiased(torch.cat([both, joints.cut], 1), there, step)
-            alpha = sprite[:, 3:4] * sprite[:, 4:] * inside(there)
-            moved.append((sprite[:, :3], alpha, sample(parts, there), front))
+            looks = torch.where((above | bool(limb.before)).view(-1, 1, 1, 1), trunk, grid)
+            there = turn_limb(looks, joints, angle, bend_by * on, *soft)
+            of_limb = torch.cat([both[:, :3], both[:, 3:] * joints.cut], 1)
+            sprite = sample_antialiased(of_limb, there, step)
+            moved.append((sprite[:, :3], sprite[:, 3:] * inside(there), sample(parts, there), front))
             both, parts = without_limb(both, parts, joints.cut)
     seen = sample_antialiased(both, grid, step)
     part_map = sample(parts, grid)
     photo, mask = seen[:, :3], seen[:, 3:] * inside(grid)
-    for colours, alpha, of_limb, front in moved:
+    for colours, alpha, told, front in reversed(moved):
         shown = alpha * torch.maximum(front, 1 - mask)
         photo = torch.lerp(photo, colours, shown)
-        part_map = torch.lerp(part_map, of_limb, shown)
-        mask = torch.maximum(mask, alpha)
+        part_map = torch.lerp(part_map, told, shown)
+        mask = (mask + alpha).clamp(max=1.0)  # the two halves of a pixel that was cut make it whole again
     return torch.cat([photo, mask], 1), part_map

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -45,6 +46,21 @@ def test_an_arm_beside_the_body_leaves_nothing() -> None:
     torch.testing.assert_close(seen[:, 3:], both[:, 3:] * (1 - arm))
     torch.testing.assert_close(seen[:, :3], both[:, :3])
     torch.testing.assert_close(told, parts)
+
+
+@pytest.mark.parametrize("width", [4, 5, 9])
+def test_an_arm_at_the_edge_of_the_frame_leaves_nothing(width: int) -> None:
+    both, parts, arm = crossed(before=False)
+    both, parts, arm = (one[..., : one.shape[-1] * (70 + width) // 96] for one in (both, parts, arm))
+    seen, _ = without_limb(both, parts, arm)
+    assert (seen[0, 3, 24:90, 71:] == 0).all()
+
+
+def test_what_is_left_open_behind_an_arm_stays_so() -> None:
+    both, parts, arm = crossed(before=True)
+    parts[:, :, 20:44] *= torch.tensor([0.0, 1.0]).view(1, 2, 1, 1)  # the trunk there is any part
+    _, told = without_limb(both, parts, arm)
+    assert (told[0, :, 30:34, 16:34].sum(0) < 0.1).all()
 
 
 def test_what_is_wider_than_a_limb_is_not_made_up() -> None:

@@ -99,16 +99,50 @@ def test_a_raised_limb_is_jointed_where_it_meets_the_body() -> None:
 
 @pytest.mark.parametrize("draw", [figure, raised_figure])
 def test_limbs_turn_away_from_the_body_more_than_across_it(
-    draw: Callable[[], tuple[torch.Tensor, ...]],
+    draw: Callable[[], tuple[torch.Tensor, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     both, parts, axis = draw()
-    across = 0
+    outward: list[float] = []
+
+    def seen(grid: torch.Tensor, found: Joints, angle: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+        # whether what is next to the joint moves away from the middle
+        side = found.joint[:, 0].sign()
+        outward.append(float((angle * side * found.down).sign()))
+        return turn_limb(grid, found, angle, *rest)
+
+    monkeypatch.setattr(puppets, "turn_limb", seen)
+    monkeypatch.setattr(puppets, "MOVED", 1.1)
     for seed in range(60):
-        seen, moved = puppet_views((BEFORE,), both, parts, axis, *looking(), 1.0, seeded(seed))
-        right = (moved[0].argmax(0) == 1) & (seen[0, 3] > 0.5)
-        right[:, :36] = False
-        across += int(right.sum() < 60)  # of 192 pixels
-    assert across < 20
+        puppet_views((BEFORE,), both, parts, axis, *looking(), 1.0, seeded(seed))
+    assert 0.3 < sum(outward) / len(outward) < 0.7  # three in four, as INWARD says
+
+
+def test_a_puppet_that_does_not_move_is_the_photo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turned and shifted by parts of pixels, where seams would show."""
+    body, arm, leg = (torch.zeros(1, 1, 64, 64) for _ in range(3))
+    body[..., 8:40, 20:44] = 1
+    leg[..., 40:62, 20:44] = 1
+    arm[..., 16:48, 34:38] = 1  # before both
+    told = torch.cat([body, arm, leg], 1)
+    told[:, ::2] *= 1 - arm
+    photo = (told * torch.tensor([0.2, 0.9, 0.5]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    both = torch.cat([photo.expand(1, 3, 64, 64), told.sum(1, keepdim=True)], 1)
+    parts = F.avg_pool2d(told, 2)
+    axis = torch.tensor([[0.0, -0.75, 0.95]])
+    cos, sin = math.cos(0.1), math.sin(0.1)
+    turned = F.affine_grid(
+        torch.tensor([[[cos, -sin, 0.013], [sin, cos, 0.007]]]), [1, 1, 64, 64], align_corners=False
+    )
+    views = (turned, turned, torch.ones(1))
+    plain = puppet_views((), both, parts, axis, *views, 1.0, seeded())
+    monkeypatch.setattr(puppets, "MOVED", 0.0)
+    limbs = (Limb((2,), 180.0, before=(1,)), Limb((3,), 100.0, dressed=True))
+    for seed in range(6):
+        seen, moved = puppet_views(limbs, both, parts, axis, *views, 1.0, seeded(seed))
+        assert float((plain[0][:, 3] - seen[:, 3]).max()) < 0.1, "no seams"
+        sure = plain[1].amax(1) * (plain[0][:, 3] > 0.9) > 0.9
+        assert sure.sum() > 800
+        assert (moved.argmax(1) == plain[1].argmax(1))[sure].float().mean() > 0.99
 
 
 def test_no_hole_is_left_where_an_arm_lay_before_the_body() -> None:

@@ -11,7 +11,7 @@ from partswap.crossings import crossing, of_one_colour, with_crossings
 from partswap.distillation.appearances import FINER, limbs_drawn, nothing_but
 from partswap.parts import Parts
 from partswap.training.data import PhotoSet
-from partswap.training.puppets import Limb
+from partswap.training.limbs import Limb
 
 H, W = 96, 64
 VEST, SKIN = (20, 20, 24), (205, 150, 125)

@@ -11,7 +11,7 @@ from partswap.distillation.appearances import FINER, limbs_drawn
 from partswap.islands import islands, without_islands, without_second_pieces, without_strips
 from partswap.parts import Parts
 from partswap.training.data import PhotoSet
-from partswap.training.puppets import Limb
+from partswap.training.limbs import Limb
 
 H, W = 40, 24
 HAND, LEG, CHEST = 0, 1, 2

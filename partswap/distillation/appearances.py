@@ -17,7 +17,7 @@ from partswap.crossings import OF_BODY, Colours, of_one_colour
 from partswap.islands import islands
 from partswap.parts import Parts
 from partswap.training.data import PhotoSet
-from partswap.training.puppets import Limb
+from partswap.training.limbs import Limb
 
 FINER = 2
 """How much finer than before part maps are, to hold the borders that colours give."""

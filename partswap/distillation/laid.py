@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from partswap.training.puppets import Limb
+from partswap.training.limbs import Limb
 from partswap.training.views import sample, uniform
 
 LAID = 0.25

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from partswap.training.puppets import Limb
+from partswap.training.limbs import Limb
 from partswap.training.views import uniform
 
 DRAWN = 0.6

@@ -14,7 +14,8 @@ from partswap.distillation.laid import laid_over
 from partswap.distillation.looks import how_hard, stands, turns, upright_axis, view_grids
 from partswap.distillation.sleeves import with_sleeves
 from partswap.training.data import PhotoSet
-from partswap.training.puppets import Limb, puppet_views
+from partswap.training.limbs import Limb
+from partswap.training.puppets import puppet_views
 from partswap.training.views import (
     WarpRange,
     blur_some,

@@ -28,7 +28,7 @@ class TrainOptions:
         regroup: for a refined model, discover its parts again first.
         keep: of a refined model, the share of the weights that it had before.
         limbs: of a refined model, its kinds of limbs, which look alike and are moved about in some views
-            (:func:`partswap.training.puppets.parse_limbs`).
+            (:func:`partswap.training.limbs.parse_limbs`).
         teacher: of a refined model, FOLDER=MODEL, an earlier model that the photos in a folder of ``data``
             learn from (:func:`partswap.training.part_maps.parse_teacher`); the others believe their masks
             where these differ widely from what the model sees.

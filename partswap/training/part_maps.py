@@ -28,7 +28,7 @@ from partswap.nets.segmenter import Segmenter
 from partswap.parts import Parts
 from partswap.training.cross_check import unsupported, wider_than_outline
 from partswap.training.data import PhotoSet
-from partswap.training.puppets import Limb
+from partswap.training.limbs import Limb
 from partswap.training.run import Run
 from partswap.training.views import step_generator
 

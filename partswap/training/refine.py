@@ -26,6 +26,7 @@ from partswap.nets.segmenter import Segmenter
 from partswap.parts import Parts
 from partswap.training.card import training_record, write_card
 from partswap.training.kept import kept
+from partswap.training.limbs import Limb, parse_limbs
 from partswap.training.log import RunLog
 from partswap.training.options import TrainOptions
 from partswap.training.part_maps import (
@@ -37,7 +38,6 @@ from partswap.training.part_maps import (
     supported_foreground,
 )
 from partswap.training.pretrained import load_into, pretrained_weights
-from partswap.training.puppets import Limb, parse_limbs
 from partswap.training.run import Run
 from partswap.training.state import Progress, module_tensors, restore_module
 from partswap.training.train import named_before, open_run

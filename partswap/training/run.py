@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from partswap.training.data import PhotoSet
+from partswap.training.limbs import Limb
 from partswap.training.loop import Budget, Runner, Stage
 from partswap.training.options import MINUTES_TO_DISCOVERY, TrainOptions
-from partswap.training.puppets import Limb
 from partswap.training.sheet import ROWS
 from partswap.training.state import Progress
 

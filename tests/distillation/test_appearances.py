@@ -7,7 +7,7 @@ import torch
 from partswap.distillation.appearances import FINER, alike, limbs_drawn
 from partswap.parts import Parts
 from partswap.training.data import PhotoSet
-from partswap.training.puppets import Limb
+from partswap.training.limbs import Limb
 
 H, W = 96, 64
 VEST, SKIN = (20, 20, 24), (205, 150, 125)

@@ -10,7 +10,8 @@ from partswap.distillation import laid
 from partswap.distillation.laid import laid_over
 from partswap.distillation.step import distillation_views
 from partswap.training.data import PhotoSet
-from partswap.training.puppets import Limb, puppet_views
+from partswap.training.limbs import Limb
+from partswap.training.puppets import puppet_views
 
 ARM = Limb((1,), 0.0, over=(2,))
 RED, BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from partswap.distillation import sleeves
 from partswap.distillation.sleeves import with_sleeves
-from partswap.training.puppets import Limb
+from partswap.training.limbs import Limb
 
 SIDE, STRIDE = 128, 2
 ARM = Limb(parts=(2,), degrees=0.0)

@@ -24,7 +24,7 @@ from partswap.distillation.step import (
 )
 from partswap.distillation.train import _on_cpu
 from partswap.training.data import PhotoSet
-from partswap.training.puppets import Limb
+from partswap.training.limbs import Limb
 from partswap.training.views import step_generator
 
 

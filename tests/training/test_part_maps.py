@@ -17,6 +17,7 @@ from partswap.nets.encoder import Encoder
 from partswap.parts import Parts
 from partswap.training import part_maps
 from partswap.training.data import PhotoSet
+from partswap.training.limbs import Limb
 from partswap.training.part_maps import (
     Teacher,
     differ_widely,
@@ -24,7 +25,6 @@ from partswap.training.part_maps import (
     own_part_maps,
     supported_foreground,
 )
-from partswap.training.puppets import Limb
 
 Words = Callable[..., list[str]]
 H, W = 96, 64

@@ -21,8 +21,8 @@ from partswap.errors import UsageError
 from partswap.nets.encoder import Encoder
 from partswap.training import part_maps, refine
 from partswap.training.data import PhotoSet
+from partswap.training.limbs import Limb
 from partswap.training.part_maps import own_part_maps
-from partswap.training.puppets import Limb
 from partswap.training.refine import remembered
 from partswap.training.run import Run
 

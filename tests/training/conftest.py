@@ -9,7 +9,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-import torch
 
 BACKBONE = "mobilenetv3_small_050"
 
@@ -41,12 +40,6 @@ class Drawn:
         return [
             str(w) for w in ["train", self.photos, "--masks", self.masks, "--out", out, *small, *nets, *more]
         ]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    """Nets as small as these lose more to waiting for each other's threads than they gain."""
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

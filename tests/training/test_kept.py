@@ -23,7 +23,6 @@ def whole(drawn: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run, and its model refined, that nothing stopped."""
     from partswap.cli.app import main
 
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("kept")
     for out, more in (
         ("run", ()),

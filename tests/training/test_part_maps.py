@@ -222,7 +222,6 @@ def finished(drawn: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model, and a folder of photos with the sub-folders gym and street beside it."""
     from partswap.cli.app import main
 
-    torch.set_num_threads(1)
     out = tmp_path_factory.mktemp("taught")
     for i, photo in enumerate(sorted(drawn.photos.iterdir())):
         folder = out / "data" / ("gym" if i % 2 else "street")

@@ -34,7 +34,6 @@ def finished(drawn: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model with a named part."""
     from partswap.cli.app import main
 
-    torch.set_num_threads(1)
     out = tmp_path_factory.mktemp("finished") / "run"
     with pytest.raises(SystemExit) as ended:
         main(drawn.words(out))

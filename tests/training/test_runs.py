@@ -70,7 +70,6 @@ def wait_for_state(process: subprocess.Popen[str], out: Path, stage: int) -> Non
 def uninterrupted(drawn: Any, factory: pytest.TempPathFactory, steps: tuple[object, ...]) -> Path:
     from partswap.cli.app import main
 
-    torch.set_num_threads(1)
     out = factory.mktemp("whole") / "run"
     with pytest.raises(SystemExit) as ended:
         main(drawn.words(out, *steps))

@@ -192,7 +192,7 @@ def train_command(
         typer.Option(
             "--plain",
             help="With --refine: a last round on photos as they come or nearly so, but for one view in four "
-            "from near, and one in four of who stands in another pose where --limbs turn; photos that the "
+            "from near, and one in eight of who stands in another pose where --limbs turn; photos that the "
             "model sees otherwise than their part maps come more often. The encoder's fine layers and all "
             "statistics stay, so small batches (8) do well. Give it the --size that `segment` sees, 320x224 "
             "for tall photos and the usual model.",

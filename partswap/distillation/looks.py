@@ -41,10 +41,10 @@ PORTRAITS = 0.35
 
 TURN = 8
 """What a plain round shows comes in turns of so many views."""
-FROM_NEAR, NEARLY, PUPPETS = (3, 7), (5,), (0, 4)
+FROM_NEAR, NEARLY, PUPPETS = (3, 7), (5,), (0,)
 """Which of each turn are from near, as photos of a whole body hardly show a chin (after 1,800 steps without,
 necks of portraits grew up to the mouth), which nearly as photos come, and, where limbs move, which are posed.
-The others are stills."""
+The others, half of all, are stills: rounds with three of eight lost laps and dark shins (docs/research.md)."""
 REHEARSED_SHARES = (0.75, 0.25, 0.0)
 """Of the views from near, the shares of close, near and far ones."""
 REHEARSED_PORTRAITS = 0.6
@@ -188,7 +188,7 @@ def turns(n: int, plain: bool, movable: Tensor) -> tuple[Kinds, Tensor]:
 
     Args:
         plain: whether the round is plain; movable: bool (n,), whose limbs may be moved, as they are in every
-            second view of other rounds and one in four of plain ones.
+            second view of other rounds and one in eight of plain ones.
     """
     turn = torch.arange(n) % TURN
     near, nearly, posed = (torch.isin(turn, torch.tensor(which)) for which in (FROM_NEAR, NEARLY, PUPPETS))

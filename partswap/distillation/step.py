@@ -97,7 +97,7 @@ def distillation_views(
         targets: uint8 (N, K, h/4, w/4), posterior inside the foreground; size: (H, W) of the views; share: of
             the round that is done; limbs: what wears painted sleeves in some views unless it is dressed, is
             laid over other parts in some, and, if it turns, is moved in every second one (of a plain round in
-            every fourth, if somebody stands there whole), a puppet, on which nothing is laid; plain: photos
+            every eighth, if somebody stands there whole), a puppet, on which nothing is laid; plain: photos
             as they come or nearly so, but for puppets and one in four from near.
 
     Returns:

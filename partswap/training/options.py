@@ -39,7 +39,7 @@ class TrainOptions:
         upright: of a refined model, leave open the parts of whoever is not upright, in photos that no
             ``teacher`` knows (:func:`partswap.training.part_maps.own_part_maps`).
         plain: of a refined model, end its training on photos nearly as they come, but for one view in four
-            from near and, where limbs turn, one in four of who stands in another pose; those that it sees
+            from near and, where limbs turn, one in eight of who stands in another pose; those that it sees
             otherwise than their part maps come more often (:mod:`partswap.distillation.differing`).
         row, without: terms of the objective (see partswap.discovery.terms).
         save_seconds: at most this much of a run is lost when it is killed.

@@ -79,9 +79,11 @@ def test_plain_views_show_photos_nearly_as_they_come(photos: PhotoSet, targets: 
     near = [3, 7]
     asis = [0, 1, 2, 4, 5, 6]
 
-    def overlap(plain: bool, limbs: tuple[Limb, ...] = (), which: Sequence[int] = tuple(asis)) -> float:
+    def overlap(
+        plain: bool, limbs: tuple[Limb, ...] = (), which: Sequence[int] = tuple(asis), seed: int = 1
+    ) -> float:
         _, seen = distillation_views(
-            photos, targets, torch.arange(8), (64, 64), True, 1.0, seeded(1), limbs, plain
+            photos, targets, torch.arange(8), (64, 64), True, 1.0, seeded(seed), limbs, plain
         )
         both, either = torch.minimum(seen[:, 1:], there), torch.maximum(seen[:, 1:], there)
         return float(both[list(which)].sum() / either[list(which)].sum())
@@ -95,7 +97,8 @@ def test_plain_views_show_photos_nearly_as_they_come(photos: PhotoSet, targets: 
     narrow.masks[..., :24] = narrow.masks[..., 40:] = 0
     there = torch.nn.functional.interpolate(targets.float() / 255, size=(64, 64)) * (narrow.masks > 127)
     photos = narrow
-    assert overlap(True, turning, (1, 2, 5, 6)) > 0.6 > 0.5 > overlap(True, turning, (0, 4))
+    posed = [overlap(True, turning, (0,), seed) for seed in range(6)]
+    assert overlap(True, turning, (1, 2, 4, 5, 6)) > 0.6 > 0.5 > sum(posed) / len(posed)
 
 
 def test_most_plain_views_are_the_photos_themselves(photos: PhotoSet, targets: torch.Tensor) -> None:

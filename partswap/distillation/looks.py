@@ -44,7 +44,8 @@ TURN = 8
 FROM_NEAR, NEARLY, PUPPETS = (3, 7), (5,), (0,)
 """Which of each turn are from near, as photos of a whole body hardly show a chin (after 1,800 steps without,
 necks of portraits grew up to the mouth), which nearly as photos come, and, where limbs move, which are posed.
-The others, half of all, are stills: with three of eight laps and dark shins were lost (docs/research.md)."""
+The others, half of all or more, are stills. In rounds with three of eight, and --upright, laps were lost; it
+was not found out which of the two did it (docs/research.md)."""
 REHEARSED_SHARES = (0.75, 0.25, 0.0)
 """Of the views from near, the shares of close, near and far ones."""
 REHEARSED_PORTRAITS = 0.6

@@ -16,6 +16,7 @@ import numpy as np
 
 from partswap.appearance import drawn_to_appearance
 from partswap.checkpoint import Checkpoint, read_checkpoint, resolve_model
+from partswap.closer import looked_at_closer
 from partswap.crossings import with_crossings
 from partswap.engine import Engine, open_engine
 from partswap.errors import ModelError
@@ -152,15 +153,19 @@ class Model:
     """A checkpoint that is loaded and ready to run; `partswap.load` makes one.
 
     photos: whether what it sees are photos, not the frames of a clip. Photos that the net is unsure of are
-    offered to it turned as well (`partswap.turning`), their parts keep to their colours
-    (`partswap.appearance`), bare limbs may lie before the body (`partswap.crossings`), and are no islands
-    and no strips, nor is there a second head in them (`partswap.islands`).
+    offered to it turned as well (`partswap.turning`), small parts are looked at from near
+    (`partswap.closer`), parts keep to their colours (`partswap.appearance`), bare limbs may lie before the
+    body (`partswap.crossings`), and are no islands and no strips, nor is there a second head in them
+    (`partswap.islands`). quick: the net looks at each photo once, neither turned nor from near.
     """
 
-    def __init__(self, checkpoint: Checkpoint, engine: Engine, photos: bool = True) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, engine: Engine, photos: bool = True, quick: bool = False
+    ) -> None:
         self.checkpoint = checkpoint
         self.engine = engine
         self.photos = photos
+        self.quick = quick
 
     @property
     def parts(self) -> Parts:
@@ -193,7 +198,8 @@ class Model:
 
     def part_maps(self, batch: np.ndarray) -> np.ndarray:
         """The net's part maps float32 (n, K+1, h, w) of prepared pixels uint8 (n, h, w, 3)."""
-        return part_maps_in_turns(self.engine.run, batch) if self.photos else self.engine.run(batch)
+        once = self.quick or not self.photos
+        return self.engine.run(batch) if once else part_maps_in_turns(self.engine.run, batch)
 
     def prepare(self, image: ImageSource | LoadedImage) -> Prepared:
         """Read a photo and scale it for the net; raises as `segment`."""
@@ -206,8 +212,18 @@ class Model:
         """What the net's part map float32 (K+1, h, w) says about a photo."""
         ids = tuple(range(1, len(self.parts) + 1))
         if self.photos:
+            config = self.checkpoint.config
+            limbs = config.limbs
+            if not self.quick:
+                part_map = looked_at_closer(
+                    part_map,
+                    prepared.image.rgb,
+                    prepared.frame,
+                    config.closer,
+                    self.engine.run,
+                    config.multiple,
+                )
             part_map = drawn_to_appearance(part_map, prepared.pixels)
-            limbs = self.checkpoint.config.limbs
             part_map = with_crossings(part_map, prepared.pixels, limbs)
             for mend in (without_islands, without_second_pieces, without_strips):
                 part_map = mend(part_map, limbs)
@@ -226,16 +242,20 @@ class Model:
 
 
 def load(
-    model: str | PathLike[str] | None = None, device: str = "auto", engine: str = "auto", quiet: bool = False
+    model: str | PathLike[str] | None = None,
+    device: str = "auto",
+    engine: str = "auto",
+    quiet: bool = False,
+    quick: bool = False,
 ) -> Model:
     """Load a model: None for the embedded one, a folder, an embedded name, or a hub id
     `owner/name[@revision]`.
 
     device: auto, cpu, cuda, cuda:N, tensorrt or mps. engine: auto, onnx or torch. quiet: no progress on
-    stderr while a model is downloaded. Raises ModelError, DeviceError or UsageError.
+    stderr while a model is downloaded. quick: as of `Model`. Raises ModelError, DeviceError or UsageError.
     """
     checkpoint = read_checkpoint(resolve_model(model, quiet))
-    return Model(checkpoint, open_engine(checkpoint, engine, device))
+    return Model(checkpoint, open_engine(checkpoint, engine, device), quick=quick)
 
 
 def segment(image: ImageSource | LoadedImage, model: str | PathLike[str] | None = None) -> Segmentation:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-__all__ = ["confidence", "part_maps_in_turns"]
+__all__ = ["confidence", "is_unsure", "part_maps_in_turns"]
 
 QUARTER_TURNS = (1, 3)
 """Anticlockwise. Upside down is left out: hardly any photo is, and it was best for none of twelve tried."""
@@ -38,6 +38,11 @@ def confidence(part_maps: np.ndarray) -> np.ndarray:
     largest = np.where(on, part_maps[:, 1:].max(axis=1), 0).sum(axis=(1, 2))
     whole = np.where(on, foreground, 0).sum(axis=(1, 2))
     return np.where(whole > 0, largest / np.maximum(whole, 1e-6), 1.0).astype(np.float32)
+
+
+def is_unsure(part_map: np.ndarray) -> bool:
+    """Whether the net was unsure of a photo: float32 (K+1, h, w)."""
+    return bool(confidence(part_map[None])[0] < SURE)
 
 
 def part_maps_in_turns(run: Callable[[np.ndarray], np.ndarray], batch: np.ndarray) -> np.ndarray:

@@ -102,6 +102,42 @@ def test_bare_limbs_are_looked_for_before_the_body_in_photos_and_not_in_the_fram
     assert len(asked) == 1
 
 
+def test_small_parts_are_looked_at_from_near_in_photos_not_in_clips_nor_when_it_is_to_be_quick(
+    model: partswap.Model, monkeypatch: pytest.MonkeyPatch, photo: Path
+):
+    checkpoint = replace(model.checkpoint, config=replace(model.checkpoint.config, closer=((1,),)))
+    looking = partswap.Model(checkpoint, model.engine)
+    asked = []
+
+    def closer(part_map: np.ndarray, rgb: np.ndarray, frame: Any, *told: Any) -> np.ndarray:
+        asked.append((rgb.shape, told[0], told[-1]))
+        return part_map
+
+    monkeypatch.setattr("partswap.segmentation.looked_at_closer", closer)
+    found = looking.segment(photo)
+    assert asked == [(found.image.rgb.shape, ((1,),), checkpoint.config.multiple)]
+    looking.for_frames().segment(photo)
+    partswap.Model(checkpoint, model.engine, quick=True).segment(photo)
+    assert len(asked) == 1
+
+
+def test_who_is_in_a_hurry_is_not_turned(model: partswap.Model, photo: Path):
+    batches = []
+
+    class Noting:
+        def run(self, batch: np.ndarray) -> np.ndarray:
+            batches.append(batch.shape)
+            part_map = np.full((len(batch), 7, *batch.shape[1:3]), 1 / 7, np.float32)
+            part_map[:, 0] = 0
+            return part_map
+
+    pixels = model.prepare(photo).pixels[None]
+    for quick, looks in ((False, 3), (True, 1)):
+        batches.clear()
+        partswap.Model(model.checkpoint, Noting(), quick=quick).part_maps(pixels)  # type: ignore[arg-type]
+        assert len(batches) == looks
+
+
 def test_only_leaves_the_others_out(found: partswap.Segmentation):
     chest = found.only("chest")
     assert set(np.unique(chest.labels)) <= {0, 1, 2}

@@ -2,7 +2,13 @@
 `resolve_model`."""
 
 from partswap.checkpoint.config import Config
-from partswap.checkpoint.format import Checkpoint, read_checkpoint, write_checkpoint, write_parts
+from partswap.checkpoint.format import (
+    Checkpoint,
+    read_checkpoint,
+    write_checkpoint,
+    write_closer,
+    write_parts,
+)
 from partswap.checkpoint.resolve import DEFAULT_MODEL, embedded_models, is_embedded, resolve_model
 
 __all__ = [
@@ -14,5 +20,6 @@ __all__ = [
     "read_checkpoint",
     "resolve_model",
     "write_checkpoint",
+    "write_closer",
     "write_parts",
 ]

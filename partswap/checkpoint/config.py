@@ -12,13 +12,15 @@ from typing import Any
 from partswap.errors import ModelError
 from partswap.parts import MAX_PARTS
 
-__all__ = ["FORMAT", "MAX_LIMBS", "Config", "HangingLimb"]
+__all__ = ["FORMAT", "MAX_CLOSER", "MAX_LIMBS", "Config", "HangingLimb"]
 
 FORMAT = 1
 """The one format version so far; it rises when an older partswap could not read what a newer one writes."""
 
 MAX_LIMBS = 16
 """Each is looked for in every photo."""
+MAX_CLOSER = 8
+"""The net runs for each once or twice a photo."""
 
 # A plain timm name: no `hf-hub:` or `local-dir:` prefix and no path can reach timm's loaders from a
 # checkpoint.
@@ -55,8 +57,9 @@ class Config:
     name: short name of the model. parts: K. size: (height, width) of discovery's training pictures, pixels.
     input_long_side: the photo's longer side, in pixels, as the student sees it. multiple: the net's stride;
     both sides of its input are multiples of it. student, renderer: arguments for `partswap.nets.build`. mean,
-    std: of RGB in 0..1. limbs: which parts make up limbs, and what was told of them. training: a free record
-    (command, seed, steps, data, versions); nothing reads it to build a net.
+    std: of RGB in 0..1. limbs: which parts make up limbs, and what was told of them. closer: ids of the parts
+    of each kind that is looked at from near (`partswap.closer`). training: a free record (command, seed,
+    steps, data, versions); nothing reads it to build a net.
     """
 
     name: str
@@ -69,6 +72,7 @@ class Config:
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     limbs: tuple[HangingLimb, ...] = ()
+    closer: tuple[tuple[int, ...], ...] = ()
     training: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -99,6 +103,10 @@ class Config:
             _require(limb.parts and others and not set(limb.parts) & set(others), "limbs", limb)
             _require(bool(limb.before) == bool(limb.bare), "limbs", limb)
             _require(not set(limb.before) & set(limb.bare), "limbs", limb)
+        looked_at = tuple(chain(*self.closer))
+        _require(all(self.closer) and len(self.closer) <= MAX_CLOSER, "closer", self.closer)
+        _require(all(_whole(part, 1, self.parts) for part in looked_at), "closer", self.closer)
+        _require(len(set(looked_at)) == len(looked_at), "closer", self.closer)
         _require(isinstance(self.training, Mapping), "training", self.training)
         _check_net("student", self.student, self.parts)
         if self.renderer is not None:
@@ -118,6 +126,7 @@ class Config:
             "mean": list(self.mean),
             "std": list(self.std),
             **({"limbs": [_lists(limb) for limb in self.limbs]} if self.limbs else {}),
+            **({"closer": [list(kind) for kind in self.closer]} if self.closer else {}),
             "training": dict(self.training),
         }
 
@@ -152,7 +161,8 @@ class Config:
             _require(isinstance(values[key], list), key, values[key])
             values[key] = tuple(values[key])
         limbs = tuple(_limb(each) for each in _listed("limbs", data.get("limbs", [])))
-        return cls(**values, limbs=limbs, training=data.get("training", {}))
+        closer = tuple(tuple(_listed("closer", kind)) for kind in _listed("closer", data.get("closer", [])))
+        return cls(**values, limbs=limbs, closer=closer, training=data.get("training", {}))
 
 
 def _lists(limb: HangingLimb) -> dict[str, Any]:

@@ -12,8 +12,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -188,6 +188,15 @@ def write_parts(path: str | os.PathLike[str], parts: Parts) -> None:
         )
     with atomic_write(checkpoint.path / PARTS_FILE) as staged:
         staged.write_bytes(_json_bytes(parts.to_json()))
+
+
+def write_closer(path: str | os.PathLike[str], closer: Sequence[Sequence[int]]) -> None:
+    """Replace what the `config.json` of the checkpoint in folder `path` says is looked at from near, in one
+    step."""
+    checkpoint = read_checkpoint(path)
+    config = replace(checkpoint.config, closer=tuple(tuple(kind) for kind in closer))
+    with atomic_write(checkpoint.path / CONFIG_FILE) as staged:
+        staged.write_bytes(_json_bytes(config.to_json()))
 
 
 def _check_target(target: Path, overwrite: bool) -> None:

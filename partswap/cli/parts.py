@@ -203,6 +203,31 @@ def name_command(
         voice.say("nothing was written; give --apply to take these names")
 
 
+@parts_app.command("closer")
+def closer_command(
+    parts: Annotated[
+        str, typer.Argument(metavar="PARTS", help="By name or id: head,foot. Or none, to take it back.")
+    ],
+    model: ModelOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Say which small parts `segment` looks at once more, from near: heads, feet, a bird's beak.
+
+    Parts of one name are looked at together. Look at what it gives (`partswap segment --quick` is without
+    it): of what is hard to tell without the rest of the body, such as hands, it makes things worse.
+    """
+    from partswap.checkpoint import read_checkpoint, resolve_model, write_closer
+
+    path = resolve_model(model, quiet)
+    _refuse_shared(path, model)
+    known = read_checkpoint(path).parts
+    kinds: dict[str, list[int]] = {}
+    for part in () if parts.strip() == "none" else known.parse(parts):
+        kinds.setdefault(known.name(part), []).append(part)
+    write_closer(path, list(kinds.values()))
+    Voice(quiet).say(f"{path}: {', '.join(kinds) or 'nothing'} is looked at from near")
+
+
 def _parse_names(words: list[str]) -> dict[int, str]:
     """`3=chest` words to names by id."""
     from partswap.errors import UsageError

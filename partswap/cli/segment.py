@@ -81,6 +81,14 @@ def segment_command(
             "--json", help="One JSON line an input on stdout: size, device, model, and every part's mask."
         ),
     ] = False,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick",
+            help="Let the net look at each photo once, neither turned nor at heads and feet from near: for "
+            "large folders, about 1.5 times as fast.",
+        ),
+    ] = False,
     overwrite: OverwriteOption = False,
     skip_existing: Annotated[
         bool,
@@ -122,7 +130,7 @@ def segment_command(
     from partswap.engine import open_engine
     from partswap.segmentation import Model
 
-    loaded = Model(checkpoint, open_engine(checkpoint, engine, device, threads, voice.say))
+    loaded = Model(checkpoint, open_engine(checkpoint, engine, device, threads, voice.say), quick=quick)
     voice.say("{model} {revision} on {device} ({engine})".format(**loaded.source))
     with tempfile.TemporaryDirectory() if to_stdout else nullcontext(out) as folder:
         job = _Job(loaded, ids, results, Path(folder), overwrite, skip_existing, json_lines)

@@ -221,6 +221,7 @@ def _finish(
     config = dataclasses.replace(
         checkpoint.config,
         limbs=() if run.options.regroup else remembered(run.limbs, checkpoint.config.limbs),
+        closer=() if run.options.regroup else checkpoint.config.closer,
         training={**before, "refined": [*before.get("refined", []), record]},
     )
     tensors = {

@@ -186,6 +186,13 @@ def test_damaged_json(folder: Path, file, text):
         read_checkpoint(folder)
 
 
+def test_what_is_looked_at_from_near_is_remembered_and_may_be_missing(tmp_path: Path, folder: Path):
+    write(tmp_path / "closer", config=replace(CONFIG, closer=((3, 1), (2,))))
+    assert read_checkpoint(tmp_path / "closer").config.closer == ((3, 1), (2,))
+    assert "closer" not in json.loads((folder / "config.json").read_text())
+    assert read_checkpoint(folder).config.closer == ()
+
+
 def test_limbs_are_remembered_and_may_be_missing(tmp_path: Path, folder: Path):
     limbs = (HangingLimb((1, 3), (2,)), HangingLimb((1,), before=(2,), bare=(3,), once=((2, 3),)))
     write(tmp_path / "limbs", config=replace(CONFIG, limbs=limbs))
@@ -221,6 +228,15 @@ def test_limbs_are_remembered_and_may_be_missing(tmp_path: Path, folder: Path):
         ("student", {**STUDENT, "levels": [10**9]}),
         ("student", {**STUDENT, "extra": {"nested": 1}}),
         ("renderer", []),
+        ("closer", {}),
+        ("closer", None),
+        ("closer", [1]),
+        ("closer", [[]]),
+        ("closer", [[0]]),
+        ("closer", [[99]]),
+        ("closer", [[[1]]]),
+        ("closer", [[1, 2], [2]]),
+        ("closer", [[1, 1]]),
         ("limbs", {}),
         ("limbs", None),
         ("limbs", [[1], [2]]),

@@ -1,4 +1,4 @@
-"""`partswap parts show` and `partswap parts name`."""
+"""`partswap parts show`, `partswap parts name` and `partswap parts closer`."""
 
 from __future__ import annotations
 
@@ -64,6 +64,26 @@ def test_names_by_hand(cli, own: Path):
     assert read_checkpoint(own).parts.names == ["chest", "arm", "hip", "left leg"]
     assert (own / "model.safetensors").read_bytes() == weights
     assert json.loads(cli("parts", "name", "--model", own, "1=head", "--json").out)["1"] == "head"
+
+
+def test_what_is_looked_at_from_near_is_told_by_name(cli, own: Path, photo: Path):
+    weights = (own / "model.safetensors").read_bytes()
+    outcome = cli("parts", "closer", "chest,3", "--model", own)
+    assert outcome.code == 0, outcome.err
+    assert "chest, arm" in outcome.err
+    assert read_checkpoint(own).config.closer == ((1, 2), (3,))
+    assert (own / "model.safetensors").read_bytes() == weights
+    assert cli("segment", photo, "--model", own, "--out", "near").code == 0
+    assert cli("parts", "closer", "none", "--model", own).code == 0
+    assert read_checkpoint(own).config.closer == ()
+
+
+def test_what_cannot_be_looked_at_from_near(cli, own: Path):
+    before = (own / "config.json").read_bytes()
+    assert cli("parts", "closer", "wing", "--model", own).code == 2
+    assert (own / "config.json").read_bytes() == before
+    outcome = cli("parts", "closer", "head", "--model", "people")
+    assert outcome.code == 2 and "cp -r" in outcome.err
 
 
 @pytest.mark.parametrize("words", [[], ["4"], ["hip=4"], ["9=hip"], ["4=a/b"], ["4=hip", "4=leg"], ["4="]])

@@ -3,7 +3,8 @@
 Of a photo of somebody whole the net sees a face or a shoe in a few dozen pixels, and the photo has more.
 Enlarged, chin and throat, hair and hat, shoe and shadow part where they should; a student learns such views
 too. Which parts are looked at a person says (`partswap parts closer`); the model remembers it. Those that
-are hard to tell without the body about them, as hands are, had better be left out (docs/research.md).
+are hard to tell without the body about them, as hands are, had better be left out (docs/research.md). What
+the net is unsure of, who lies or bends, it sees no better from near.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from partswap.imaging.frame import Frame, scaled
 from partswap.imaging.opencv import opencv
-from partswap.turning import is_unsure, part_maps_in_turns
+from partswap.turning import is_unsure
 
 __all__ = ["looked_at_closer"]
 
@@ -31,7 +32,10 @@ SOFT = 0.3
 LEAST = 0.005
 """Share of the foreground's area; what is smaller may be no such part."""
 NEAR = 0.7
-"""A square that is larger than this share of the photo's longer side shows nothing nearer."""
+"""A square that is larger than this share of the photo's longer side, or wider than the photo, shows nothing
+nearer."""
+COARSE = 0.5
+"""Photos of less than this share of the pixels a side that the net sees are not worth a nearer look."""
 LEAST_SIDE = 64
 """Of what the net sees, in pixels: of less, encoders make a map of a single place."""
 
@@ -49,30 +53,28 @@ def looked_at_closer(
     Args:
         part_map: float32 (K+1, h, w), probabilities, channel 0 background, of the size `frame.net`; rgb:
             uint8 (H, W, 3), the photo; closer: ids of the parts of each kind that is looked at; run: uint8
-            (1, s, t, 3) -> float32 (1, K+1, s, t), of an engine; multiple: the net's stride.
+            (1, s, s, 3) -> float32 (1, K+1, s, s), of an engine; multiple: the net's stride.
 
     Returns:
-        float32 (K+1, h, w); the same where there are no such parts.
+        float32 (K+1, h, w); the same where there are no such parts, or the net is unsure of the photo.
     """
     height, width = frame.content
-    squares = list(_squares(part_map[:, :height, :width], closer)) if closer else []
+    if not closer or max(frame.photo) < COARSE * max(frame.content) or is_unsure(part_map):
+        return part_map
+    squares = list(_squares(part_map[:, :height, :width], closer))
     if squares:
-        look = part_maps_in_turns if is_unsure(part_map) else _as_it_is
         part_map = part_map.copy()
-    for x, y, reach in squares:
-        rows, columns = _span(y, reach, height), _span(x, reach, width)
+    for rows, columns in squares:
         there = part_map[:, rows, columns]
-        seen = _from_near(
-            _cut(rgb, frame, rows, columns), there.shape[1:], lambda pixels: look(run, pixels), multiple
-        )
+        seen = _from_near(_cut(rgb, frame, rows, columns), there.shape[1:], run, multiple)
         soft = _softness(rows, height)[:, None] * _softness(columns, width)
         there += BELIEVED * soft * (seen - there)
     return part_map
 
 
-def _squares(part_map: np.ndarray, closer: Sequence[Sequence[int]]) -> Iterator[tuple[float, float, float]]:
-    """Where to look: middle x and y and reach, in pixels of the part map, of the largest piece of each kind;
-    the square about one foot mostly shows the other."""
+def _squares(part_map: np.ndarray, closer: Sequence[Sequence[int]]) -> Iterator[tuple[slice, slice]]:
+    """Where to look, rows and columns of the part map: about the largest piece of each kind; the square about
+    one foot mostly shows the other."""
     cv2 = opencv()
     labels = part_map.argmax(axis=0)
     foreground = np.count_nonzero(labels)
@@ -83,15 +85,15 @@ def _squares(part_map: np.ndarray, closer: Sequence[Sequence[int]]) -> Iterator[
         largest = int(areas.argmax()) if len(areas) else 0
         area = areas.max(initial=0)
         reach = REACH * math.sqrt(area / math.pi)
-        if area > LEAST * foreground and 2 * reach <= NEAR * max(labels.shape):
-            x, y = middles[1 + largest]
-            yield float(x) + 0.5, float(y) + 0.5, reach
+        if area > LEAST * foreground and 2 * reach <= min(NEAR * max(labels.shape), min(labels.shape)):
+            x, y = middles[1 + largest] + 0.5
+            yield _span(y, reach, labels.shape[0]), _span(x, reach, labels.shape[1])
 
 
 def _span(middle: float, reach: float, size: int) -> slice:
     """What of the photo's rows or columns a square shows: moved into the photo, not cut off by its ends, as
     what would fill it up there looks like no photo to the net."""
-    length = min(max(1, round(2 * reach)), size)
+    length = max(1, math.floor(2 * reach))
     start = min(max(0, round(middle - length / 2)), size - length)
     return slice(start, start + length)
 
@@ -106,18 +108,12 @@ def _cut(rgb: np.ndarray, frame: Frame, rows: slice, columns: slice) -> np.ndarr
 
 
 def _from_near(
-    cut: np.ndarray, size: tuple[int, ...], look: Callable[[np.ndarray], np.ndarray], multiple: int
+    cut: np.ndarray, size: tuple[int, ...], run: Callable[[np.ndarray], np.ndarray], multiple: int
 ) -> np.ndarray:
     """The part map of a piece of a photo as the net sees it enlarged: float32 (K+1, *size)."""
-    least = math.ceil(LEAST_SIDE / multiple)
-    height, width = (multiple * max(least, round(ZOOM * side / multiple)) for side in size)
-    seen = look(np.ascontiguousarray(scaled(cut, (height, width)))[None])[0]
+    side = multiple * max(math.ceil(LEAST_SIDE / multiple), round(ZOOM * max(size) / multiple))
+    seen = run(np.ascontiguousarray(scaled(cut, (side, side)))[None])[0]
     return np.stack([scaled(one, (size[0], size[1])) for one in seen])
-
-
-def _as_it_is(run: Callable[[np.ndarray], np.ndarray], batch: np.ndarray) -> np.ndarray:
-    """As `part_maps_in_turns`, of who is seen the right way up."""
-    return run(batch)
 
 
 def _softness(span: slice, size: int) -> np.ndarray:

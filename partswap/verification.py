@@ -259,8 +259,12 @@ def _stored(path: Path) -> dict[str, Any] | None:
 
 
 def _config_hash(path: Path) -> str:
-    """Of what `config.json` says, not of its bytes: a checkout may change the ends of lines."""
-    return hashlib.sha256(json.dumps(read_json(path / CONFIG_FILE), sort_keys=True).encode()).hexdigest()
+    """Of what `config.json` says, not of its bytes: a checkout may change the ends of lines; but for what a
+    person may say later (`partswap parts closer`), as of names, which the net itself knows nothing of."""
+    said = read_json(path / CONFIG_FILE)
+    if isinstance(said, dict):
+        said = {key: value for key, value in said.items() if key != "closer"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def _tried(name: str, work: Callable[[], str | Check]) -> Check:

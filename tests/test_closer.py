@@ -101,12 +101,9 @@ def test_nothing_is_looked_at_where_there_is_nothing() -> None:
     assert both is far
 
 
-def test_who_is_seen_askew_is_looked_at_turned() -> None:
-    asked: list[int] = []
-
-    def counting(batch: np.ndarray) -> np.ndarray:
-        asked.append(len(batch))
-        return unsure(batch)
+def test_what_the_net_is_unsure_of_and_what_is_coarse_is_not_looked_at() -> None:
+    def never(batch: np.ndarray) -> np.ndarray:
+        raise AssertionError("not to be asked")
 
     def unsure(batch: np.ndarray) -> np.ndarray:
         out = by_colour(batch)
@@ -114,11 +111,20 @@ def test_who_is_seen_askew_is_looked_at_turned() -> None:
         return np.concatenate([out[:, :1], given], axis=1)
 
     rgb = photo((slice(100, 160), slice(130, 190)))
-    seen(rgb, counting, far=unsure)
-    assert len(asked) == 3, "as it is, and both quarter turns"
-    asked.clear()
-    seen(rgb, counting)
-    assert len(asked) == 1
+    far, both, _ = seen(rgb, never, far=unsure)
+    assert both is far, "from near it would be unsure as well, or lie on its side"
+    far, both, _ = seen(np.ascontiguousarray(rgb[::5, ::5]), never)
+    assert both is far
+
+
+@pytest.mark.parametrize("size", [(1, 1), (100, 3000), (3000, 100), (161, 160), (700, 300)])
+def test_photos_of_any_shape(size: tuple[int, int]) -> None:
+    rgb = np.full((*size, 3), 0, np.uint8)
+    rgb[size[0] // 3 : size[0] // 2 + 1, size[1] // 3 : size[1] // 2 + 1] = RED
+    rgb[size[0] // 2 + 1 :] = GREEN
+    _, both, _ = seen(rgb, by_colour, ((HEAD,), (BODY,)))
+    assert both.dtype == np.float32
+    np.testing.assert_allclose(both.sum(axis=0), 1, atol=1e-5)
 
 
 def test_far_part_maps_stay_the_engines() -> None:

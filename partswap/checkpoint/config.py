@@ -20,7 +20,7 @@ FORMAT = 1
 MAX_LIMBS = 16
 """Each is looked for in every photo."""
 MAX_CLOSER = 8
-"""The net runs for each once or twice a photo."""
+"""The net runs once more for each, in every photo that it is sure of."""
 
 # A plain timm name: no `hf-hub:` or `local-dir:` prefix and no path can reach timm's loaders from a
 # checkpoint.

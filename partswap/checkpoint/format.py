@@ -38,7 +38,7 @@ from partswap.parts import Parts
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Checkpoint", "read_checkpoint", "write_checkpoint", "write_parts"]
+__all__ = ["Checkpoint", "read_checkpoint", "write_checkpoint", "write_closer", "write_parts"]
 
 _KNOWN_FILES = {*REQUIRED, CARD_FILE, VERIFICATION_FILE, "model.onnx", "renderer.onnx"}
 _ASIDE = "checkpoint"  # an older folder's name while a new one takes its place

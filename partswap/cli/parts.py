@@ -217,15 +217,21 @@ def closer_command(
     it): of what is hard to tell without the rest of the body, such as hands, it makes things worse.
     """
     from partswap.checkpoint import read_checkpoint, resolve_model, write_closer
+    from partswap.checkpoint.config import MAX_CLOSER
+    from partswap.errors import UsageError
 
     path = resolve_model(model, quiet)
     _refuse_shared(path, model)
     known = read_checkpoint(path).parts
     kinds: dict[str, list[int]] = {}
-    for part in () if parts.strip() == "none" else known.parse(parts):
+    for part in () if parts.strip().casefold() == "none" else known.parse(parts):
         kinds.setdefault(known.name(part), []).append(part)
+    if len(kinds) > MAX_CLOSER:
+        raise UsageError(
+            f"{len(kinds)} kinds of part are too many to look at from near; name {MAX_CLOSER} at most"
+        )
     write_closer(path, list(kinds.values()))
-    Voice(quiet).say(f"{path}: {', '.join(kinds) or 'nothing'} is looked at from near")
+    Voice(quiet).say(f"{path}: looked at from near: {', '.join(kinds) or 'nothing'}")
 
 
 def _parse_names(words: list[str]) -> dict[int, str]:

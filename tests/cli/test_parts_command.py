@@ -74,13 +74,16 @@ def test_what_is_looked_at_from_near_is_told_by_name(cli, own: Path, photo: Path
     assert read_checkpoint(own).config.closer == ((1, 2), (3,))
     assert (own / "model.safetensors").read_bytes() == weights
     assert cli("segment", photo, "--model", own, "--out", "near").code == 0
-    assert cli("parts", "closer", "none", "--model", own).code == 0
+    assert cli("models", "verify", own, "--write").code == 0
+    assert cli("parts", "closer", "None", "--model", own).code == 0
+    assert cli("models", "verify", own).code == 0, "what the net does is as it was"
     assert read_checkpoint(own).config.closer == ()
 
 
 def test_what_cannot_be_looked_at_from_near(cli, own: Path):
     before = (own / "config.json").read_bytes()
-    assert cli("parts", "closer", "wing", "--model", own).code == 2
+    for words in ("wing", "", "none,1"):
+        assert cli("parts", "closer", words, "--model", own).code == 2
     assert (own / "config.json").read_bytes() == before
     outcome = cli("parts", "closer", "head", "--model", "people")
     assert outcome.code == 2 and "cp -r" in outcome.err

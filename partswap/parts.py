@@ -24,8 +24,9 @@ MAX_PARTS = 254
 """Label maps are 8 bit, 0 is background and 255 is kept for `ignore`."""
 
 _MAX_NAME = 40
-# `all` selects every part, `none` no part; the others are what `segment` writes next to a cutout called STEM.NAME.png. A name
-# without dots can neither leave its folder nor look like the end of another photo's output.
+# `all` selects every part, `none` no part; the others are what `segment` writes next to a cutout called
+# STEM.NAME.png. A name without dots can neither leave its folder nor look like the end of another photo's
+# output.
 _RESERVED = {"all", "none", "background", "parts", "overlay", "probabilities"}
 _FORBIDDEN = set('/\\:*?"<>|,=.')
 

@@ -61,12 +61,13 @@ def test_both_looks_count_and_only_about_the_part() -> None:
         out[:, BODY] = 1
         return out
 
-    far, both, frame = seen(photo((slice(100, 160), slice(130, 190))), says_body)
+    far, both, _ = seen(photo((slice(100, 160), slice(130, 190))), says_body)
     assert both[BODY, 65, 80] == pytest.approx(BELIEVED)
     assert both[HEAD, 65, 80] == pytest.approx(1 - BELIEVED)
     np.testing.assert_allclose(both.sum(axis=0), 1, atol=1e-5)
     changed = np.flatnonzero(np.abs(both - far).sum(axis=0).any(axis=1))
-    assert changed[0] > 10 and changed[-1] < 120, "far from the head nothing is new"
+    assert changed[0] > 10, "far from the head nothing is new"
+    assert changed[-1] < 120
     edge = np.abs(both - far)[0, changed[0], :].max()
     assert edge < 0.2 * BELIEVED, "towards the square's ends it counts less"
 
@@ -75,13 +76,15 @@ def test_the_net_sees_squares_of_whole_strides_enlarged() -> None:
     shapes: list[tuple[int, ...]] = []
 
     def noting(batch: np.ndarray) -> np.ndarray:
-        assert batch.dtype == np.uint8 and batch.flags.c_contiguous
+        assert batch.dtype == np.uint8
+        assert batch.flags.c_contiguous
         shapes.append(batch.shape)
         return by_colour(batch)
 
     seen(photo((slice(0, 60), slice(130, 190))), noting)
     ((n, height, width, channels),) = shapes
-    assert (n, channels) == (1, 3) and height == width and height % 32 == 0
+    assert (n, channels, height) == (1, 3, width)
+    assert height % 32 == 0
     reach = 3 * 30 / np.sqrt(np.pi)
     assert abs(height - 2 * 2 * reach) <= 16, "twice as large as in the whole photo"
 

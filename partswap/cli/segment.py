@@ -85,8 +85,8 @@ def segment_command(
         bool,
         typer.Option(
             "--quick",
-            help="Let the net look at each photo once, neither turned nor at small parts from near: for large "
-            "folders, about 1.5 times as fast. Clips are always so.",
+            help="Let the net look at each photo once, neither turned nor at small parts from near: for "
+            "large folders, about 1.3 times as fast. Clips are always so.",
         ),
     ] = False,
     overwrite: OverwriteOption = False,

@@ -86,7 +86,8 @@ def test_what_cannot_be_looked_at_from_near(cli, own: Path):
         assert cli("parts", "closer", words, "--model", own).code == 2
     assert (own / "config.json").read_bytes() == before
     outcome = cli("parts", "closer", "head", "--model", "people")
-    assert outcome.code == 2 and "cp -r" in outcome.err
+    assert outcome.code == 2
+    assert "cp -r" in outcome.err
 
 
 @pytest.mark.parametrize("words", [[], ["4"], ["hip=4"], ["9=hip"], ["4=a/b"], ["4=hip", "4=leg"], ["4="]])

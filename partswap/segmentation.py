@@ -175,6 +175,12 @@ class Model:
         """The same model for the frames of a clip, which would be taken one way up now and another then."""
         return Model(self.checkpoint, self.engine, photos=False)
 
+    def for_transfer(self) -> Model:
+        """The same model without nearer looks: what comes of narrower collars and shoes is nearer to the
+        target's outline and further from the source's colour (docs/transfer.md)."""
+        config = replace(self.checkpoint.config, closer=())
+        return Model(replace(self.checkpoint, config=config), self.engine, self.photos, self.quick)
+
     @property
     def source(self) -> dict[str, str]:
         """What runs, for records: device, engine, with ONNX Runtime its providers, model (its name), revision

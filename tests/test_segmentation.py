@@ -119,6 +119,8 @@ def test_small_parts_are_looked_at_from_near_in_photos_not_in_clips_nor_when_it_
     looking.for_frames().segment(photo)
     partswap.Model(checkpoint, model.engine, quick=True).segment(photo)
     assert len(asked) == 1
+    looking.for_transfer().segment(photo)
+    assert asked[1:] == [(found.image.rgb.shape, (), checkpoint.config.multiple)]
 
 
 def test_who_is_in_a_hurry_is_not_turned(model: partswap.Model, photo: Path):

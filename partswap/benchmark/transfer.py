@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _measure(asked: argparse.Namespace) -> None:
     import partswap
 
-    model = partswap.load(asked.model, device=asked.device)
+    model = partswap.load(asked.model, device=asked.device).for_transfer()
     report: dict[str, Any] = {"model": model.source, "seed": asked.seed, "parts": asked.parts}
     if asked.exercise:
         report["exercise"] = _exercise(model, asked)

@@ -121,7 +121,7 @@ def transfer_command(
     from partswap.engine import open_engine
     from partswap.segmentation import Model
 
-    loaded = Model(checkpoint, open_engine(checkpoint, engine, device, threads, voice.say))
+    loaded = Model(checkpoint, open_engine(checkpoint, engine, device, threads, voice.say)).for_transfer()
     voice.say("{model} {revision} on {device} ({engine})".format(**loaded.source))
     job = _Job(loaded, parts, to, grid, options, person, source_person, quality, overwrite)
     if _run(job, work, voice, json_lines):

@@ -66,7 +66,7 @@ def _segmented(
         return photo, model.engine if isinstance(model, Model) else None
     if not isinstance(model, Model):
         model = _loaded(None if model is None else fspath(model))
-    return model.segment(photo), model.engine
+    return model.for_transfer().segment(photo), model.engine
 
 
 @lru_cache(maxsize=1)

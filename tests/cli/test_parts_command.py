@@ -80,8 +80,12 @@ def test_what_is_looked_at_from_near_is_told_by_name(cli, own: Path, photo: Path
     assert read_checkpoint(own).config.closer == ()
 
 
-def test_what_cannot_be_looked_at_from_near(cli, own: Path):
+def test_what_cannot_be_looked_at_from_near(cli, own: Path, monkeypatch):
     before = (own / "config.json").read_bytes()
+    monkeypatch.setattr("partswap.checkpoint.config.MAX_CLOSER", 1)
+    outcome = cli("parts", "closer", "chest,arm", "--model", own)
+    assert outcome.code == 2
+    assert "2 kinds of part are too many" in outcome.err
     for words in ("wing", "", "none,1"):
         assert cli("parts", "closer", words, "--model", own).code == 2
     assert (own / "config.json").read_bytes() == before
